@@ -1,0 +1,88 @@
+/*
+ * directory.h: who is who: certificates, groups and revocations, built from numbered updates.
+ *
+ * A plain lookup structure. It never checks a signature: only crypto/verify.c may hand it an update
+ * that came from outside (directory_apply takes a struct directory_update that was decoded from
+ * verified bytes). Called by crypto/ (keys of a signer), daemon/relay (roles, groups) and daemon/.
+ */
+#ifndef CPD_PROTO_DIRECTORY_H
+#define CPD_PROTO_DIRECTORY_H
+
+#include "proto/message.h"
+
+struct certificate {
+	uint32_t node;
+	enum node_role role;
+	char name[LIMIT_NAME + 1];
+	uint8_t signing_key[32], sealing_key[32], transport_key[32];
+	uint32_t key_number;
+	uint32_t not_before_s, not_after_s;        /* 0: none */
+	char municipality[8], region[8];           /* "GM0344", "VR09" or "" */
+	int32_t latitude_e5, longitude_e5;         /* 0,0: none */
+	char address[LIMIT_ADDRESS + 1];
+	message_kind kinds[32];                    /* explicit allowance */
+	size_t kind_count;                         /* 0: those of the role (proto/kind.h) */
+	uint32_t update;                           /* directory number it came in; filled by apply */
+};
+
+struct revocation {
+	uint32_t node, key_number;
+	uint32_t last_epoch;
+	uint64_t last_sequence;
+	char reason[LIMIT_NAME + 1];
+};
+
+struct group {
+	uint32_t number, version;
+	char name[LIMIT_NAME + 1];
+	uint32_t *members;                         /* owned by the holder of the struct */
+	size_t member_count;
+};
+
+/* A decoded DirectoryUpdate; owns its arrays. */
+struct directory_update {
+	uint32_t number, created_s;
+	struct certificate *certificates; size_t certificate_count;
+	struct revocation *revocations; size_t revocation_count;
+	struct group *groups; size_t group_count;
+};
+
+MUST_CHECK enum cpd_error directory_update_decode(struct slice signed_bytes, struct directory_update *out);
+/* buf holds LIMIT_DIRECTORY_UPDATE. */
+MUST_CHECK enum cpd_error directory_update_encode(const struct directory_update *update, uint8_t *buf, size_t *len);
+void directory_update_clear(struct directory_update *update);
+
+struct directory;
+struct directory *directory_new(void);             /* NULL: no memory */
+void directory_free(struct directory *directory);
+
+/* Applies one update. Updates may come out of order (an introduction brings one ahead): each is
+ * applied at once; directory_version is the highest number below which none is missing.
+ * EXISTS when that number is held; BUSY when more than LIMIT_DIRECTORY_AHEAD are held ahead. */
+MUST_CHECK enum cpd_error directory_apply(struct directory *directory, const struct directory_update *update);
+uint32_t directory_version(const struct directory *directory);
+bool directory_holds(const struct directory *directory, uint32_t number);
+/* created_s of the newest update held: the latest authority-signed time. */
+uint32_t directory_latest_time_s(const struct directory *directory);
+
+/* Newest certificate of a node, or the one with this key number (old ones stay). NULL: not held.
+ * Valid until the next directory_apply. */
+const struct certificate *directory_certificate(const struct directory *directory, uint32_t node);
+const struct certificate *directory_certificate_key(const struct directory *directory, uint32_t node, uint32_t key_number);
+const struct certificate *directory_by_transport_key(const struct directory *directory, const uint8_t key[32]);
+/* Iterates the newest certificates in node order: the first whose node number is > after. */
+const struct certificate *directory_next(const struct directory *directory, uint32_t after);
+/* NULL: not revoked. */
+const struct revocation *directory_revocation(const struct directory *directory, uint32_t node, uint32_t key_number);
+/* version 0: the newest. NULL: not held. */
+const struct group *directory_group(const struct directory *directory, uint32_t number, uint32_t version);
+const struct group *directory_next_group(const struct directory *directory, uint32_t after); /* newest versions */
+
+/* Opens the destinations of a header into recipients, ascending, without repeats. `out` holds
+ * LIMIT_RECIPIENTS. UNKNOWN_GROUP when a group version is not held; TOO_LARGE. */
+MUST_CHECK enum cpd_error directory_recipients(const struct directory *directory, const struct header *header,
+    uint32_t *out, size_t *count);
+/* May a node with this certificate author this kind? Unknown kinds: yes (an addressee decides). */
+bool certificate_allows(const struct certificate *certificate, message_kind kind);
+
+#endif

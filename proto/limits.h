@@ -1,0 +1,75 @@
+/*
+ * limits.h: every bound on what a peer, a file or a form may make us hold, with the reason.
+ * A bound is part of the protocol where PROTOCOL.md names it.
+ */
+#ifndef CPD_PROTO_LIMITS_H
+#define CPD_PROTO_LIMITS_H
+
+/* One bearer message: ZeroMQ's MAXMSGSIZE is set to this, so a peer cannot make libzmq hold more. */
+#define LIMIT_FRAME (40 * 1024)
+/* One piece of an item in a Data frame: what a FLASH may have to wait for on a fast link. */
+#define LIMIT_PIECE (32 * 1024)
+/* The smallest piece: below this the framing costs more than the waiting. */
+#define LIMIT_PIECE_MIN 256
+/* One item (message with trailer, receipts, directory update, leaf): reassembled in memory, one
+ * for each precedence and link. */
+#define LIMIT_ITEM (24 * 1024)
+/* An encoded Envelope. Larger bodies travel as leaves. */
+#define LIMIT_ENVELOPE (18 * 1024)
+/* Body inside an envelope; above it the header carries the root of a hash tree. */
+#define LIMIT_BODY (16 * 1024)
+/* A large body: an A4 map fits; a film does not. */
+#define LIMIT_LARGE_BODY (8 * 1024 * 1024)
+#define LIMIT_LEAF 4080          /* one LMDB overflow page with its header: no waste */
+#define LIMIT_LEAVES 2056        /* ceil(LIMIT_LARGE_BODY / LIMIT_LEAF) */
+#define LIMIT_TREE_DEPTH 12      /* ceil(log2(LIMIT_LEAVES)) */
+/* Signatures on one message: origin, two persons, and room. Each costs a verification. */
+#define LIMIT_SIGNATURES 4
+/* Explicit addressees; more is a group. */
+#define LIMIT_DESTINATION_NODES 64
+#define LIMIT_DESTINATION_GROUPS 8
+/* Members of one group; 500 NSPs on one CP with room for a merged region. */
+#define LIMIT_GROUP_MEMBERS 1024
+/* Recipients of one message after groups are opened. */
+#define LIMIT_RECIPIENTS 1024
+#define LIMIT_TRACE 24           /* hops kept in a trailer; hop limit stops before */
+#define LIMIT_HOPS 16
+#define LIMIT_TRAILER 6144       /* the trailer's own byte budget: 1,024 explicit recipients and the trace */
+/* Entries in one receipts record, so that it stays below one piece on a thin link. */
+#define LIMIT_RECEIPT_ENTRIES 64
+#define LIMIT_RECEIPTS 4096
+#define LIMIT_REMARK 280         /* bytes of reason in words */
+#define LIMIT_PRESENCE 512
+#define LIMIT_HOMES 8
+#define LIMIT_FLOORS 4           /* epochs whose floor a node still announces */
+#define LIMIT_CERTIFICATE 1024   /* what a stranger may send us in the introduction class */
+#define LIMIT_DIRECTORY_UPDATE (16 * 1024)
+#define LIMIT_UPDATE_ENTRIES 512
+#define LIMIT_DIRECTORY_AHEAD 64 /* updates held although their predecessors are missing */
+#define LIMIT_NAME 80            /* bytes of a node's or group's name */
+#define LIMIT_ADDRESS 120        /* bytes of a transport address */
+#define LIMIT_FUNCTION 64        /* bytes of an author's function */
+#define LIMIT_TEXT 8000          /* bytes of free text: 2,000 characters of up to 4 bytes */
+#define LIMIT_TEXT_CHARACTERS 2000
+#define LIMIT_LINE 280           /* characters of a core line */
+#define LIMIT_LOCAL 16           /* couleur locale pairs */
+#define LIMIT_LIST 32            /* services, supplies, skills, bearers */
+/* Lifetime: from a minute to 30 days; a message must not outlive the crisis that made it. */
+#define LIMIT_LIFETIME_MIN_S 60
+#define LIMIT_LIFETIME_MAX_S (30 * 24 * 3600)
+/* Arena for one protobuf-c unpack: 1 MiB of hostile input may ask 80 MiB without it. */
+#define LIMIT_ARENA(wire_len) ((wire_len) * 8 + 4096)
+/* Items sent on a link and not yet acknowledged: bounds memory, bitmap and what a cut repeats. */
+#define LIMIT_UNACKED 256
+#define LIMIT_UNACKED_BYTES (256 * 1024)
+#define LIMIT_ACK_BITMAP 32      /* bytes: 256 serials above the cumulative one */
+/* Credit a receiver grants ahead of what it has taken, at the most. */
+#define LIMIT_CREDIT (256 * 1024)
+#define LIMIT_CREDIT_URGENT (64 * 1024)
+/* Queue heads held in memory for each link and precedence; the rest stays in the store. */
+#define LIMIT_WINDOW 256
+/* A link's chunk is this much of its rate: a FLASH waits for one chunk. */
+#define LINK_CHUNK_MS 500
+#define LINK_VERSION 1
+
+#endif

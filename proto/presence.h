@@ -1,0 +1,29 @@
+/*
+ * presence.h: a node's own signed word that it is there, where it is homed, and below which
+ * sequence it will never offer anything again (PROTOCOL.md section 7.5).
+ */
+#ifndef CPD_PROTO_PRESENCE_H
+#define CPD_PROTO_PRESENCE_H
+
+#include "proto/limits.h"
+#include "proto/types.h"
+
+struct epoch_floor { uint32_t epoch; uint64_t floor; };
+
+struct presence {
+	uint32_t node, epoch;
+	uint64_t counter;
+	uint32_t homes[LIMIT_HOMES];
+	size_t home_count;
+	struct epoch_floor floors[LIMIT_FLOORS];
+	size_t floor_count;
+	uint32_t time_s;              /* 0: not told */
+	enum clock_quality clock_quality;
+};
+
+MUST_CHECK enum cpd_error presence_decode(struct slice signed_bytes, struct presence *out);
+MUST_CHECK enum cpd_error presence_encode(const struct presence *presence, uint8_t *buf, size_t buf_len, size_t *len);
+/* <0, 0, >0 by epoch, then counter. */
+int presence_compare(const struct presence *a, const struct presence *b);
+
+#endif
