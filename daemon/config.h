@@ -1,0 +1,53 @@
+/*
+ * config.h: cpd.conf (INI), read once at start. Every error names file, line and the cure.
+ * Never a secret: keys stand in the identity folder.
+ */
+#ifndef CPD_CONFIG_H
+#define CPD_CONFIG_H
+
+#include "daemon/relay/relay.h"
+
+#define CONFIG_LINKS 640
+#define CONFIG_ROUTES 256
+
+struct config_link {
+	uint32_t node;                       /* [link 901] */
+	char address[LIMIT_ADDRESS + 1];     /* address = tcp://192.0.2.1:5600 ; absent: it calls us */
+	char profile[16];                    /* profile = ip | thin */
+};
+
+/*
+ * [node]    number = 344003      (checked against the identity)
+ *           role = nsp           (cp, desk, partner)
+ *           state = /var/lib/cpd (folder: identity/, store/, api.sock unless told otherwise)
+ * [store]   limit_mib = 2048
+ * [listen]  address = tcp://0.0.0.0:5600   (absent: calls only)
+ * [link N]  ...                            (order is preference)
+ *           accept_any_certified = yes under [listen]: certified nodes without a [link] section may call
+ * [route]   344 = 901, 902     default = 901
+ * [api]     socket = /run/cpd/api.sock   group = cpd
+ * [clock]   quality = auto | unknown | manual | ntp | gnss
+ * [tuning]  time_scale = 1 (a rehearsal: retry, presence and grace timers run this much faster),
+ *           retry_flash_s ... one key for each relay_config timer
+ * [log]     level = info
+ */
+struct config {
+	uint32_t number;
+	enum node_role role;
+	char state[256], identity[300], store[300];
+	size_t store_limit_mib;
+	char listen[LIMIT_ADDRESS + 1];
+	bool accept_any_certified;
+	struct config_link *links; size_t link_count;      /* owned */
+	struct relay_route *routes; size_t route_count;    /* owned */
+	char api_socket[300], api_group[33];
+	char clock_quality[10];
+	double time_scale;
+	struct relay_config timers;          /* only the *_ms fields are used */
+	int log_level;                       /* LOG_ERR .. LOG_DEBUG */
+};
+/* problem: "cpd.conf:12: [link 901] address: ...; write tcp://ADDRESS:PORT". */
+MUST_CHECK enum cpd_error config_load(const char *path, struct config *out, char problem[512]);
+void config_clear(struct config *config);
+
+#endif

@@ -1,0 +1,97 @@
+/*
+ * node.h: one node: the turn. Gather, verify, decide, commit, emit.
+ *
+ * Owns the store, the relay, the links and the directory; everything runs on the loop thread but the
+ * verification pool and the store's writer. It never blocks on a disk or a peer. Called by main.c; the
+ * HTTP API (api*.c) asks and orders through the functions below.
+ */
+#ifndef CPD_NODE_H
+#define CPD_NODE_H
+
+#include <event2/event.h>
+#include <jansson.h>
+
+#include "crypto/identity.h"
+#include "daemon/config.h"
+#include "daemon/relay/relay.h"
+#include "store/store.h"
+
+struct node;
+/* Opens identity, store, directory, links. *problem: a sentence for the operator with the cure. */
+MUST_CHECK enum cpd_error node_open(struct event_base *base, const struct config *config, struct node **out, char problem[256]);
+/* Stops taking, commits what is decided, closes. */
+void node_close(struct node *node);
+
+/* ---- authoring. The answer comes after the commit, never before. */
+struct author_request {
+	message_kind kind;
+	struct slice body;                     /* encoded and validated */
+	uint32_t nodes[LIMIT_DESTINATION_NODES]; size_t node_count;
+	uint32_t groups[LIMIT_DESTINATION_GROUPS]; size_t group_count;  /* newest version is filled in */
+	bool has_precedence; enum precedence precedence; /* else the kind's own */
+	enum mode mode;
+	enum entry_mode entry_mode;
+	uint32_t lifetime_s;                   /* 0: the kind's own */
+	enum level closing_level;              /* LEVEL_NONE: the kind's own */
+	struct message_id in_reply_to, supersedes, incident;  /* sequence 0: none */
+	char author[LIMIT_FUNCTION + 1];       /* "" : none */
+	uint8_t key[64]; size_t key_len;       /* idempotency key; 0: none */
+};
+/* error OK: id is committed (existing: it was by an earlier call with the same key). */
+typedef void node_authored(void *context, enum cpd_error error, const char *why, const struct message_id *id, bool existing);
+/* The callback is called exactly once, from the loop, never from inside this call. context must live
+ * until then. */
+void node_author(struct node *node, const struct author_request *request, node_authored *done, void *context);
+
+typedef void node_done(void *context, enum cpd_error error, const char *why);
+void node_operate(struct node *node, const struct message_id *id, enum relay_act act, enum cpd_reason reason,
+    const char *remark, node_done *done, void *context);
+/* A signed directory update from an administrator (cpctl region ...), or from a courier. */
+void node_import_directory(struct node *node, struct slice record, node_done *done, void *context);
+
+/* ---- asking; all from committed data */
+uint32_t node_self(const struct node *node);
+struct store *node_store(struct node *node);
+const struct directory *node_directory(const struct node *node);
+const struct identity *node_identity(const struct node *node);
+void node_now(struct node *node, struct moment *out);
+
+struct node_link_status {
+	uint32_t neighbour;
+	char bearer[16];                       /* "ip" */
+	char address[LIMIT_ADDRESS + 1];       /* where we call; "" when it calls us */
+	bool is_up;
+	int64_t since_ms;                      /* custody_ms of the last change of is_up */
+	int64_t heard_ms;                      /* custody_ms; 0: never */
+	uint32_t rate_bps;
+	size_t unacked;
+	uint64_t sent_bytes, received_bytes;
+	char problem[120];                     /* why it is down, in words; "" */
+};
+size_t node_links(struct node *node, struct node_link_status *out, size_t max);
+struct node_queue_status { uint64_t depth[PRECEDENCE_COUNT]; int64_t oldest_s[PRECEDENCE_COUNT]; /* age; -1: empty */ };
+/* Counted from the queue table. neighbour 0: without a route. */
+void node_queue(struct node *node, uint32_t neighbour, struct node_queue_status *out);
+/* Presence as the relay holds it; false: never heard. age_s since it was signed. */
+bool node_presence(struct node *node, uint32_t number, struct presence *out, int64_t *age_s);
+struct node_counters { uint64_t turns, commits, taken, duplicates, refused, verify_failed, log_dropped; };
+void node_counters(const struct node *node, struct node_counters *out);
+
+/* ---- live updates: each journal line as it is committed, in order */
+struct node_news {
+	uint64_t number;                       /* journal counter: the resume id */
+	int64_t wall_ms;
+	enum journal_what what;
+	struct message_id id;                  /* sequence 0: none */
+	uint32_t node, link;
+	enum level level;
+	enum cpd_reason reason;
+	enum precedence precedence;
+};
+typedef void node_listener(void *context, const struct node_news *news);
+void node_listen(struct node *node, node_listener *listener, void *context);   /* one more listener, at most 16 */
+void node_unlisten(struct node *node, node_listener *listener, void *context);
+/* Decodes a value of TABLE_JOURNAL. */
+MUST_CHECK enum cpd_error node_news_decode(struct slice value, struct node_news *out);
+
+#endif
