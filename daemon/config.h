@@ -19,34 +19,42 @@ struct config_link {
 /*
  * [node]    number = 344003      (checked against the identity)
  *           role = nsp           (cp, desk, partner)
- *           state = /var/lib/cpd (folder: identity/, store/, api.sock unless told otherwise)
+ *           state = /var/lib/cpd (folder; this is the default)
+ *           identity = ...       (default: identity/ in the state folder)
  * [store]   limit_mib = 2048
- * [listen]  address = tcp://0.0.0.0:5600   (absent: calls only)
- * [link N]  ...                            (order is preference)
- *           accept_any_certified = yes under [listen]: certified nodes without a [link] section may call
+ *           folder = ...         (default: store/ in the state folder)
+ * [listen]  address = tcp://0.0.0.0:5600   (absent: calls only; or systemd gives the socket)
+ *           accept_any_certified = yes     (certified nodes without a [link] section may call)
+ * [link N]  address = tcp://192.0.2.1:5600 (absent: it calls us)
+ *           profile = ip | thin            (order of the sections is preference)
  * [route]   344 = 901, 902     default = 901
- * [api]     socket = /run/cpd/api.sock   group = cpd
+ * [api]     socket = /run/cpd/api.sock (default: api.sock in the state folder)   group = cpd
  * [clock]   quality = auto | unknown | manual | ntp | gnss
  * [tuning]  time_scale = 1 (a rehearsal: retry, presence and grace timers run this much faster),
- *           retry_flash_s ... one key for each relay_config timer
- * [log]     level = info
+ *           retry_flash_s, retry_immediate_s, retry_priority_s, retry_routine_s, retry_max_s, reoffer_s,
+ *           grace_s, reroute_s, presence_s, refusal_wait_s
+ * [log]     level = error | warning | notice | info | debug
+ *
+ * Addresses are numeric: names are not looked up, the DNS is gone in a crisis.
  */
 struct config {
 	uint32_t number;
 	enum node_role role;
 	char state[256], identity[300], store[300];
 	size_t store_limit_mib;
-	char listen[LIMIT_ADDRESS + 1];
+	char listen[LIMIT_ADDRESS + 1];      /* "": none */
 	bool accept_any_certified;
 	struct config_link *links; size_t link_count;      /* owned */
 	struct relay_route *routes; size_t route_count;    /* owned */
-	char api_socket[300], api_group[33];
+	char api_socket[300], api_group[33]; /* group "": the daemon's own */
 	char clock_quality[10];
-	double time_scale;
-	struct relay_config timers;          /* only the *_ms fields are used */
+	double time_scale;                   /* already applied to timers */
+	struct relay_config timers;          /* only the *_ms fields are used; already divided by time_scale */
 	int log_level;                       /* LOG_ERR .. LOG_DEBUG */
 };
-/* problem: "cpd.conf:12: [link 901] address: ...; write tcp://ADDRESS:PORT". */
+/* On an error *out is empty and problem says where, what and the cure:
+ * "cpd.conf:12: [link 901] address: \"nsp1\" is not a numeric address; write tcp://ADDRESS:PORT".
+ * IO (cannot be read), USAGE (anything written wrong), NOMEM. */
 MUST_CHECK enum cpd_error config_load(const char *path, struct config *out, char problem[512]);
 void config_clear(struct config *config);
 
