@@ -51,7 +51,8 @@ enum custody_flag {
 	CUSTODY_IS_STATE = 1 << 9,      /* kind of which the last value wins */
 	CUSTODY_IS_CLOSED = 1 << 10,    /* origin: every addressee closed it, or it ended */
 	CUSTODY_IS_FINAL = 1 << 11,     /* origin: closed and its grace over: below the floor as soon as its elders are */
-	CUSTODY_IS_EXPIRED = 1 << 12
+	CUSTODY_IS_EXPIRED = 1 << 12,
+	CUSTODY_IS_DATED = 1 << 13      /* created_s came from a trusted clock */
 };
 
 struct custody {

@@ -90,11 +90,12 @@ struct relay_event {
 	enum cpd_reason reason;                  /* REFUSED; OPERATE refuse */
 	struct slice held;                       /* WANTED: leaf bitmap; MESSAGE with a large body: leaves on disk here */
 	struct message_id id;                    /* OPERATE, TIMER, LEAF */
-	uint32_t leaf_index; struct slice leaf;  /* LEAF */
+	int64_t due_ms;                          /* TIMER: as in the row's key */
+	uint32_t leaf_index; struct slice leaf;  /* LEAF, checked by the host with tree_verify_leaf */
 	enum relay_act act; const char *remark;  /* OPERATE; remark may be NULL */
 	const struct relay_row *rows; size_t row_count; /* ROWS */
 	bool is_reroute;                         /* ROWS: as asked */
-	enum precedence precedence;              /* ROWS */
+	enum precedence precedence;              /* ROWS; RECEIPTS: as the link carried it */
 	bool rows_end;                           /* ROWS: there were no more */
 	const struct message_id *own; size_t own_count; uint32_t own_node; bool own_end; /* OWN */
 };

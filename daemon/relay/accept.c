@@ -1,0 +1,561 @@
+/* accept.c: a message arrives or is authored; custody is taken, passed on, released. */
+#include "daemon/relay/internal.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+#include "proto/body.h"
+#include "proto/kind.h"
+
+#define MARKED UINT32_MAX   /* recipient.via: to be served by enqueue_marked */
+
+/* ---------------------------------------------------------------- small bookkeeping */
+
+void timer_set(struct relay *relay, struct custody *custody, int64_t at_ms)
+{
+	struct relay_effect *effect;
+
+	if (custody->timer_ms == at_ms)
+		return;
+	if (custody->timer_ms) {
+		effect = effect_add(relay, EFFECT_DELETE_TIMER);
+		effect->at_ms = custody->timer_ms;
+		effect->id = custody->id;
+	}
+	custody->timer_ms = at_ms;
+	custody_changed(relay, custody);
+	if (!at_ms)
+		return;
+	effect = effect_add(relay, EFFECT_PUT_TIMER);
+	effect->at_ms = at_ms;
+	effect->id = custody->id;
+}
+
+void envelope_drop(struct relay *relay, struct custody *custody)
+{
+	struct relay_effect *effect;
+
+	if (!(custody->flags & CUSTODY_HAS_ENVELOPE))
+		return;
+	custody->flags &= ~(unsigned)CUSTODY_HAS_ENVELOPE;
+	effect = effect_add(relay, EFFECT_DELETE_ENVELOPE);
+	effect->id = custody->id;
+	effect->index = custody->large_length;
+	custody_changed(relay, custody);
+}
+
+static void envelope_keep(struct relay *relay, struct custody *custody, struct slice bytes)
+{
+	struct relay_effect *effect;
+
+	if (custody->flags & CUSTODY_HAS_ENVELOPE)
+		return;
+	custody->flags |= CUSTODY_HAS_ENVELOPE;
+	custody->envelope_len = (uint32_t)bytes.len;
+	effect = effect_add(relay, EFFECT_PUT_ENVELOPE);
+	effect->id = custody->id;
+	effect->bytes = bytes_keep(relay, bytes);
+	custody_changed(relay, custody);
+}
+
+static bool waits_here(const struct custody *custody)
+{
+	for (size_t i = 0; i < custody->recipient_count; i++)
+		if (custody->recipients[i].hop == HOP_QUEUED || custody->recipients[i].hop == HOP_UNROUTED)
+			return true;
+	return false;
+}
+
+/* A transit copy that every next hop has taken needs its bytes no longer; the record stays, so that a
+ * re-offer is known, until the origin's floor has passed. */
+void release_if_passed(struct relay *relay, struct custody *custody)
+{
+	if (waits_here(custody))
+		return;
+	if (custody->flags & CUSTODY_IS_STATE && custody->flags & CUSTODY_IS_ORIGIN)
+		custody->flags |= CUSTODY_IS_CLOSED | CUSTODY_IS_FINAL;
+	if (custody->flags & CUSTODY_IS_ORIGIN && !(custody->flags & CUSTODY_IS_STATE))
+		return;
+	timer_set(relay, custody, 0);
+	if (custody->flags & (CUSTODY_IS_ADDRESSEE | CUSTODY_IS_PARTIAL))
+		return;
+	if (custody->flags & CUSTODY_IS_STATE && !(custody->flags & CUSTODY_IS_ORIGIN)) {
+		custody_drop(relay, custody);
+		return;
+	}
+	envelope_drop(relay, custody);
+}
+
+/* Deletes rows whose last recipient has ended; row 0 afterwards. */
+void rows_tidy(struct relay *relay, struct custody *custody)
+{
+	for (size_t i = 0; i < custody->recipient_count; i++) {
+		struct recipient *ended = &custody->recipients[i];
+		bool is_served = false;
+
+		if (!ended->row || ended->hop == HOP_QUEUED || ended->hop == HOP_UNROUTED)
+			continue;
+		for (size_t j = 0; j < custody->recipient_count; j++) {
+			const struct recipient *other = &custody->recipients[j];
+			if (other->row == ended->row && (other->hop == HOP_QUEUED || other->hop == HOP_UNROUTED))
+				is_served = true;
+		}
+		if (!is_served && ended->hop != HOP_PASSED)
+			row_delete(relay, ended->via, custody->precedence, ended->row);
+		ended->row = 0;
+	}
+	custody_changed(relay, custody);
+}
+
+void enqueue_marked(struct relay *relay, struct custody *custody)
+{
+	struct item_ref ref = { .type = ITEM_TYPE_MESSAGE, .precedence = custody->precedence, .id = custody->id };
+
+	/* First the ways, then one row for each way, so that a row always speaks of the same recipients. */
+	for (size_t i = 0; i < custody->recipient_count; i++) {
+		struct recipient *recipient = &custody->recipients[i];
+		if (recipient->via != MARKED)
+			continue;
+		recipient->via = route_pick(relay, recipient->node, custody, recipient);
+		recipient->hop = recipient->via ? HOP_QUEUED : HOP_UNROUTED;
+		recipient->row = UINT64_MAX;
+	}
+	for (size_t i = 0; i < custody->recipient_count; i++) {
+		uint32_t via = custody->recipients[i].via;
+		uint64_t row;
+
+		if (custody->recipients[i].row != UINT64_MAX)
+			continue;
+		row = row_put(relay, via, &ref, custody->recipients[i].node);
+		for (size_t j = i; j < custody->recipient_count; j++)
+			if (custody->recipients[j].row == UINT64_MAX && custody->recipients[j].via == via)
+				custody->recipients[j].row = row;
+	}
+	custody_changed(relay, custody);
+}
+
+/* ---------------------------------------------------------------- state kinds: last value wins */
+
+static bool id_is_newer(const struct message_id *a, const struct message_id *b)
+{
+	return a->epoch != b->epoch ? a->epoch > b->epoch : a->sequence > b->sequence;
+}
+
+/* False: a newer value is known already. Else the older one leaves every queue without a word. */
+static bool state_take(struct relay *relay, const struct header *header)
+{
+	struct latest *latest = map_get(&relay->latest, map_key_pair(header->id.origin, header->kind));
+	struct relay_effect *effect;
+
+	if (latest && message_id_equal(&latest->id, &header->id))
+		return true;
+	if (latest && !id_is_newer(&header->id, &latest->id))
+		return false;
+	if (latest) {
+		struct custody *old = custody_of(relay, &latest->id);
+		if (old) {
+			for (size_t i = 0; i < old->recipient_count; i++)
+				if (old->recipients[i].hop == HOP_QUEUED || old->recipients[i].hop == HOP_UNROUTED)
+					old->recipients[i].hop = HOP_ENDED;
+			rows_tidy(relay, old);
+			if (old->flags & CUSTODY_IS_ORIGIN) {
+				old->flags |= CUSTODY_IS_CLOSED | CUSTODY_IS_FINAL;
+				timer_set(relay, old, 0);
+				envelope_drop(relay, old);
+			} else {
+				custody_drop(relay, old);
+			}
+		}
+	}
+	if (relay_restore_latest(relay, header->id.origin, header->kind, &header->id)) {
+		relay->failed = true;
+		return false;
+	}
+	effect = effect_add(relay, EFFECT_PUT_LATEST);
+	effect->node = header->id.origin;
+	effect->kind = header->kind;
+	effect->id = header->id;
+	return true;
+}
+
+/* ---------------------------------------------------------------- arrival */
+
+static const struct trailer *arrival_trailer(const struct trailer *trailer)
+{
+	static const struct trailer authored = { .hop_limit = LIMIT_HOPS + 1 };
+
+	return trailer ? trailer : &authored;
+}
+
+/* Whom this offer asks us to serve: the list or bitmap of the trailer, else every destination. */
+static enum cpd_error offer_recipients(const struct relay *relay, const struct header *header, const struct trailer *trailer,
+    uint32_t out[LIMIT_RECIPIENTS], size_t *count)
+{
+	enum cpd_error error;
+
+	*count = 0;
+	error = directory_recipients(relay->config.directory, header, out, count);
+	if (error)
+		return error;
+	if (trailer->member_bitmap_len && header->group_count) {
+		const struct group *group = directory_group(relay->config.directory, header->groups[0].number, header->groups[0].version);
+		size_t kept = 0;
+
+		if (!group)
+			return CPD_ERR_UNKNOWN_GROUP;
+		for (size_t i = 0; i < group->member_count && i < trailer->member_bitmap_len * 8; i++)
+			if (trailer->member_bitmap[i / 8] >> (i % 8) & 1)
+				out[kept++] = group->members[i];
+		*count = kept;
+		return kept ? CPD_OK : CPD_ERR_MALFORMED;
+	}
+	if (trailer->recipient_count) {
+		for (size_t i = 0; i < trailer->recipient_count; i++) {
+			bool is_destination = false;
+			for (size_t j = 0; j < *count; j++)
+				is_destination |= out[j] == trailer->recipients[i];
+			if (!is_destination)
+				return CPD_ERR_STATE;
+		}
+		if (trailer->recipient_count > LIMIT_RECIPIENTS)
+			return CPD_ERR_TOO_LARGE;
+		memcpy(out, trailer->recipients, trailer->recipient_count * sizeof(out[0]));
+		*count = trailer->recipient_count;
+	}
+	return CPD_OK;
+}
+
+/* Fills in what the header tells; recipients known from receipts that came before it stay. */
+static void custody_fill(const struct relay *relay, struct custody *custody, const struct header *header,
+    const struct hash8 *hash, bool is_suspect, uint32_t link)
+{
+	const struct kind *kind = kind_find(header->kind);
+
+	custody->hash = *hash;
+	custody->kind = header->kind;
+	custody->precedence = header->precedence;
+	custody->mode = header->mode;
+	custody->closing_level = header->closing_level;
+	custody->created_s = header->created_s;
+	custody->lifetime_s = header->lifetime_s;
+	custody->large_length = header->large_length;
+	custody->in_reply_to = header->in_reply_to;
+	custody->supersedes = header->supersedes;
+	custody->since = relay->now;
+	if (kind && kind->is_state)
+		custody->flags |= CUSTODY_IS_STATE;
+	if (is_suspect)
+		custody->flags |= CUSTODY_IS_SUSPECT;
+	if (clock_is_trusted(header->clock_quality))
+		custody->flags |= CUSTODY_IS_DATED;
+	if (!link)
+		custody->flags |= CUSTODY_IS_ORIGIN;
+}
+
+/* A new offer of what is known: its age only grows, its trace is the way it came now. */
+static void custody_refresh(struct relay *relay, struct custody *custody, const struct trailer *trailer, uint32_t link)
+{
+	uint32_t age = custody_age_s(custody, &relay->now);
+
+	custody->age_s = age > trailer->age_s ? age : trailer->age_s;
+	custody->since = relay->now;
+	custody->from = link;
+	custody->hop_limit = trailer->hop_limit;
+	custody->trace_count = trailer->trace_count;
+	memcpy(custody->trace, trailer->trace, sizeof(custody->trace));
+	custody_changed(relay, custody);
+}
+
+static void deliver_here(struct relay *relay, struct custody *custody, const struct header *header, uint32_t retry)
+{
+	const struct kind *kind = kind_find(custody->kind);
+	struct body_problem problem;
+	struct relay_effect *effect;
+
+	if (custody->flags & CUSTODY_IS_ADDRESSEE) {
+		journal(relay, JOURNAL_DUPLICATE, custody, relay->config.self, relay->event->link, custody->local_level, REFUSED_NONE);
+		if (retry > custody->local_retry && !(custody->flags & CUSTODY_IS_STATE)) {
+			custody->local_retry = retry;
+			custody_changed(relay, custody);
+			witness(relay, custody, custody->local_level, REFUSED_NONE, NULL);
+		}
+		return;
+	}
+	custody->flags |= CUSTODY_IS_ADDRESSEE;
+	custody->local_retry = retry;
+	custody->local_level = LEVEL_DELIVERED;
+	if (!kind || !kind->has_body
+	    || (!header->large_length && body_validate(custody->kind, header->body, false, &problem)))
+		custody->local_level = LEVEL_NOT_UNDERSTOOD;
+	if (custody_age_s(custody, &relay->now) > custody->lifetime_s)
+		custody->flags |= CUSTODY_IS_LATE;
+	custody_changed(relay, custody);
+	journal(relay, JOURNAL_DELIVERED_HERE, custody, relay->config.self, relay->event->link, custody->local_level, REFUSED_NONE);
+	if (custody->flags & CUSTODY_IS_STATE)
+		return;
+	custody->inbox = relay->counters.next_inbox++;
+	relay->counters_dirty = true;
+	effect = effect_add(relay, EFFECT_PUT_INBOX);
+	effect->counter = custody->inbox;
+	effect->id = custody->id;
+	if (custody->flags & CUSTODY_IS_ORIGIN) {
+		struct recipient *own = custody_recipient(custody, relay->config.self);
+		if (own) {
+			own->level = custody->local_level;
+			own->hop = HOP_LOCAL;
+			own->witness_epoch = relay->config.epoch;
+		}
+		return;
+	}
+	witness(relay, custody, custody->local_level, REFUSED_NONE, NULL);
+}
+
+/* True when a receipt we hold answers this offer: it closes the message, and its witness has not lost its
+ * disk since, as far as the offer or a presence tells. */
+static bool is_answered(const struct relay *relay, const struct custody *custody, const struct recipient *recipient, uint32_t after_epoch)
+{
+	uint32_t epoch = peer_epoch(relay, recipient->node);
+
+	if (after_epoch > epoch)
+		epoch = after_epoch;
+	return recipient->witness_counter && recipient->witness_epoch >= epoch
+	    && level_closes(recipient->level, custody->closing_level);
+}
+
+/* Marks the recipients of this offer that need serving. The rule "dedup suppresses showing, never
+ * forwarding" is here. */
+static bool serve(struct relay *relay, struct custody *custody, uint32_t node, const struct trailer *trailer, bool came_back)
+{
+	struct recipient *recipient = custody_recipient(custody, node);
+	bool is_known = recipient != NULL;
+
+	if (!is_known)
+		recipient = custody_add_recipient(custody, node);
+	if (!recipient) {
+		relay->failed = true;
+		return false;
+	}
+	if (is_known && relay->event->link && is_answered(relay, custody, recipient, trailer->after_epoch)) {
+		receipts_answer(relay, custody, recipient);
+		return false;
+	}
+	if (trailer->after_epoch > recipient->after_epoch)
+		recipient->after_epoch = trailer->after_epoch;
+	if (is_known && (recipient->hop == HOP_QUEUED || recipient->hop == HOP_UNROUTED)) {
+		if (trailer->retry > recipient->retry)
+			recipient->retry = trailer->retry;   /* it still waits here: the newer number goes with it */
+		return false;
+	}
+	if (is_known && recipient->hop != HOP_NONE && trailer->retry <= recipient->retry && !came_back)
+		return false;                            /* a hop duplicate: its custody has gone on already */
+	recipient->retry = trailer->retry;
+	recipient->via = MARKED;
+	return true;
+}
+
+static enum cpd_reason admit(struct relay *relay, const struct verified_message *message, const struct trailer *trailer,
+    const struct custody *custody)
+{
+	const struct header *header = &message->message.header;
+
+	if (custody && memcmp(&custody->hash, &message->hash, sizeof(message->hash)))
+		return REFUSED_ID_CONFLICT;
+	if (header->id.sequence < floor_of(relay, header->id.origin, header->id.epoch))
+		return REFUSED_BELOW_FLOOR;
+	if (!relay->event->store_admits && !(custody && custody->flags & CUSTODY_HAS_ENVELOPE))
+		return REFUSED_FULL;
+	if (!trailer->hop_limit)
+		return REFUSED_HOP_LIMIT;
+	/* An own message that comes back under an id of ours that we never gave: we were put back. */
+	if (header->id.origin == relay->config.self && relay->event->link && !custody
+	    && (header->id.epoch > relay->config.epoch
+	        || (header->id.epoch == relay->config.epoch && header->id.sequence >= relay->counters.next_sequence)))
+		effect_add(relay, EFFECT_RAISE_EPOCH)->epoch = header->id.epoch + 1;
+	return REFUSED_NONE;
+}
+
+static bool trace_names(const struct trailer *trailer, uint32_t node)
+{
+	for (size_t i = 0; i < trailer->trace_count; i++)
+		if (trailer->trace[i].node == node)
+			return true;
+	return false;
+}
+
+/* Takes custody of a complete message. False: *reason says why not. Also called by body.c when the last
+ * leaf of a large one has come. */
+bool accept_take(struct relay *relay, const struct message *message, const struct hash8 *hash, bool is_suspect,
+    const struct trailer *trailer, uint32_t link, enum cpd_reason *reason)
+{
+	const struct header *header = &message->header;
+	struct custody *custody = custody_of(relay, &header->id);
+	uint32_t recipients[LIMIT_RECIPIENTS];
+	size_t count, marked = 0;
+	bool is_new, is_local = false, came_back = trace_names(trailer, relay->config.self);
+	enum cpd_error error = offer_recipients(relay, header, trailer, recipients, &count);
+
+	if (error) {
+		*reason = error == CPD_ERR_STATE ? REFUSED_NOT_ADDRESSED : reason_of_error(error);
+		return false;
+	}
+	*reason = REFUSED_NONE;
+	if (kind_find(header->kind) && kind_find(header->kind)->is_state && !state_take(relay, header))
+		return true;
+	custody = custody_of(relay, &header->id);   /* state_take may have moved the overlay */
+	is_new = !custody || !custody->kind || custody->flags & CUSTODY_IS_PARTIAL;
+	if (!custody)
+		custody = custody_make(relay, &header->id);
+	if (!custody)
+		return false;
+	if (is_new)
+		custody_fill(relay, custody, header, hash, is_suspect, link);
+	for (size_t i = 0; i < count; i++) {
+		if (recipients[i] == relay->config.self)
+			is_local = true;
+		else
+			marked += serve(relay, custody, recipients[i], trailer, came_back);
+	}
+	if (marked && trailer->hop_limit <= 1 && !is_local) {
+		for (size_t i = 0; i < custody->recipient_count; i++)
+			if (custody->recipients[i].via == MARKED)
+				custody->recipients[i] = (struct recipient){ .node = custody->recipients[i].node, .hop = HOP_ENDED };
+		if (is_new)
+			custody_drop(relay, custody);
+		*reason = REFUSED_HOP_LIMIT;
+		return false;
+	}
+	if (is_local && link == 0 && !custody_recipient(custody, relay->config.self))
+		custody_add_recipient(custody, relay->config.self);
+	if (is_new || marked)
+		custody_refresh(relay, custody, trailer, link);
+	if (marked || (is_local && !(custody->flags & CUSTODY_IS_ADDRESSEE)) || !link)
+		envelope_keep(relay, custody, message->bytes);
+	if (trailer->retry > custody->retry)
+		custody->retry = trailer->retry;
+	custody->flags &= ~(unsigned)CUSTODY_IS_PARTIAL;
+	if (is_new)
+		journal(relay, link ? JOURNAL_CUSTODY_TAKEN : JOURNAL_AUTHORED, custody, header->id.origin, link, LEVEL_NONE, REFUSED_NONE);
+	else if (!marked && !is_local)
+		journal(relay, JOURNAL_DUPLICATE, custody, header->id.origin, link, LEVEL_NONE, REFUSED_NONE);
+	if (is_local)
+		deliver_here(relay, custody, header, trailer->retry);
+	enqueue_marked(relay, custody);
+	if (header->supersedes.sequence && header->supersedes.origin == header->id.origin && is_new)
+		supersede(relay, &header->supersedes);
+	if (custody->flags & CUSTODY_IS_ORIGIN)
+		origin_check(relay, custody);
+	origin_timer(relay, custody);
+	release_if_passed(relay, custody);
+	return true;
+}
+
+void handle_message(struct relay *relay)
+{
+	const struct verified_message *message = relay->event->message;
+	const struct header *header = &message->message.header;
+	const struct trailer *trailer = arrival_trailer(relay->event->trailer);
+	struct custody *custody = custody_of(relay, &header->id);
+	enum cpd_reason reason = admit(relay, message, trailer, custody);
+
+	if (!relay->event->link) {
+		relay->counters.next_sequence = header->id.sequence + 1;
+		relay->counters_dirty = true;
+	}
+	if (!reason && header->large_length && !body_take(relay, &reason)) {
+		if (reason)
+			settle(relay, reason);
+		return;                                  /* leaves are asked for; no custody yet */
+	}
+	if (!reason)
+		accept_take(relay, &message->message, &message->hash, message->is_suspect, trailer, relay->event->link, &reason);
+	if (reason)
+		journal(relay, reason == REFUSED_ID_CONFLICT ? JOURNAL_ID_CONFLICT : JOURNAL_REFUSED, custody,
+		    header->id.origin, relay->event->link, LEVEL_NONE, reason);
+	settle(relay, reason);
+}
+
+/* ---------------------------------------------------------------- the neighbour's answer */
+
+static void tried_push(struct recipient *recipient, uint32_t node)
+{
+	memmove(&recipient->tried[1], &recipient->tried[0], (LIMIT_TRIED - 1) * sizeof(recipient->tried[0]));
+	recipient->tried[0] = node;
+}
+
+void handle_acked(struct relay *relay)
+{
+	const struct item_ref *ref = &relay->event->ref;
+	uint32_t link = relay->event->link;
+	struct custody *custody;
+	bool any = false;
+
+	if (ref->type == ITEM_TYPE_LEAF || ref->type == ITEM_TYPE_DIRECTORY)
+		return;
+	row_delete(relay, link, ref->precedence, ref->counter);
+	if (ref->type != ITEM_TYPE_MESSAGE)
+		return;
+	if (neighbour_of(relay, link))
+		body_forget(neighbour_of(relay, link), ref);
+	custody = custody_of(relay, &ref->id);
+	if (!custody)
+		return;
+	for (size_t i = 0; i < custody->recipient_count; i++) {
+		struct recipient *recipient = &custody->recipients[i];
+		if (recipient->hop != HOP_QUEUED || recipient->via != link || recipient->row != ref->counter)
+			continue;
+		recipient->hop = HOP_PASSED;
+		recipient->row = 0;
+		tried_push(recipient, link);
+		any = true;
+	}
+	if (!any)
+		return;
+	custody_changed(relay, custody);
+	journal(relay, JOURNAL_PASSED, custody, 0, link, LEVEL_NONE, REFUSED_NONE);
+	release_if_passed(relay, custody);
+}
+
+static void refused_for_good(struct relay *relay, struct custody *custody, const struct item_ref *ref, uint32_t link, enum cpd_reason reason)
+{
+	bool is_origin = custody->flags & CUSTODY_IS_ORIGIN;
+
+	for (size_t i = 0; i < custody->recipient_count; i++) {
+		struct recipient *recipient = &custody->recipients[i];
+
+		if (recipient->hop != HOP_QUEUED || recipient->via != link || recipient->row != ref->counter)
+			continue;
+		recipient->row = 0;
+		tried_push(recipient, link);
+		recipient->hop = reason == REFUSED_BELOW_FLOOR ? HOP_PASSED : HOP_ENDED;
+		if (reason == REFUSED_BELOW_FLOOR || custody->flags & CUSTODY_IS_STATE)
+			continue;
+		if (is_origin) {
+			recipient->level = level_merge(recipient->level, LEVEL_UNDELIVERABLE);
+			recipient->reason = reason;
+			journal(relay, JOURNAL_UNDELIVERABLE, custody, recipient->node, link, LEVEL_UNDELIVERABLE, reason);
+		}
+	}
+	custody_changed(relay, custody);
+	if (is_origin && reason == REFUSED_ID_CONFLICT)
+		effect_add(relay, EFFECT_REISSUE)->id = custody->id;
+	if (!is_origin && reason != REFUSED_BELOW_FLOOR && !(custody->flags & CUSTODY_IS_STATE))
+		witness(relay, custody, reason == REFUSED_EXPIRED ? LEVEL_EXPIRED : LEVEL_UNDELIVERABLE, reason, NULL);
+	release_if_passed(relay, custody);
+}
+
+void handle_refused(struct relay *relay)
+{
+	const struct item_ref *ref = &relay->event->ref;
+	struct custody *custody = ref->type == ITEM_TYPE_MESSAGE ? custody_of(relay, &ref->id) : NULL;
+
+	if (ref->type == ITEM_TYPE_LEAF || ref->type == ITEM_TYPE_DIRECTORY)
+		return;
+	journal(relay, JOURNAL_REFUSED_BY, custody, 0, relay->event->link, LEVEL_NONE, relay->event->reason);
+	if (reason_is_retryable(relay->event->reason)) {
+		window_wait(relay, relay->event->link, ref, relay->now.custody_ms + relay->config.refusal_wait_ms);
+		return;
+	}
+	row_delete(relay, relay->event->link, ref->precedence, ref->counter);
+	if (custody)
+		refused_for_good(relay, custody, ref, relay->event->link, relay->event->reason);
+}

@@ -1,0 +1,234 @@
+/* body.c: large bodies travel leaf by leaf; custody begins when the last leaf is on disk. */
+#include "daemon/relay/internal.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+#include "proto/tree.h"
+
+#define BODIES_IN 64   /* at once: each holds an envelope and a bitmap; a further one is refused for now */
+
+static bool bit_is_set(struct slice bits, uint32_t index)
+{
+	return bits.data && index / 8 < bits.len && bits.data[index / 8] >> (index % 8) & 1;
+}
+
+void body_in_free(struct body_in *body)
+{
+	if (!body)
+		return;
+	trailer_clear(&body->trailer);
+	free(body->envelope);
+	free(body);
+}
+
+static void body_in_drop(struct relay *relay, const struct message_id *id)
+{
+	body_in_free(map_remove(&relay->bodies, map_key_id(id)));
+}
+
+static enum cpd_error trailer_copy(const struct trailer *from, struct trailer *to)
+{
+	uint32_t *recipients = NULL;
+
+	if (from->recipient_count) {
+		recipients = malloc(from->recipient_count * sizeof(*recipients));
+		if (!recipients)
+			return CPD_ERR_NOMEM;
+		memcpy(recipients, from->recipients, from->recipient_count * sizeof(*recipients));
+	}
+	trailer_clear(to);
+	*to = *from;
+	to->recipients = recipients;
+	return CPD_OK;
+}
+
+static struct body_in *body_in_make(struct relay *relay, const struct message *message)
+{
+	struct body_in *body = map_get(&relay->bodies, map_key_id(&message->header.id));
+
+	if (body)
+		return body;
+	body = calloc(1, sizeof(*body));
+	if (!body)
+		return NULL;
+	trailer_init(&body->trailer);
+	body->id = message->header.id;
+	body->leaves = tree_leaf_count(message->header.large_length);
+	body->envelope = malloc(message->bytes.len);
+	if (!body->envelope || map_put(&relay->bodies, map_key_id(&body->id), body)) {
+		body_in_free(body);
+		return NULL;
+	}
+	memcpy(body->envelope, message->bytes.data, message->bytes.len);
+	body->envelope_len = message->bytes.len;
+	return body;
+}
+
+static bool is_hop_duplicate(const struct relay *relay, const struct custody *custody)
+{
+	const struct trailer *trailer = relay->event->trailer;
+
+	if (!custody || custody->flags & CUSTODY_IS_PARTIAL)
+		return false;
+	if (custody->flags & CUSTODY_HAS_ENVELOPE)
+		return true;
+	return trailer && trailer->retry <= custody->retry;
+}
+
+bool body_take(struct relay *relay, enum cpd_reason *reason)
+{
+	const struct relay_event *event = relay->event;
+	const struct verified_message *message = event->message;
+	struct custody *custody = custody_of(relay, &message->message.header.id);
+	struct body_in *body;
+	struct relay_effect *effect;
+
+	*reason = REFUSED_NONE;
+	if (is_hop_duplicate(relay, custody))
+		return true;
+	body = map_get(&relay->bodies, map_key_id(&message->message.header.id));
+	if (!body && relay->bodies.count >= BODIES_IN) {
+		*reason = REFUSED_BUSY;
+		return false;
+	}
+	body = body_in_make(relay, &message->message);
+	if (!body || (event->trailer && trailer_copy(event->trailer, &body->trailer))) {
+		relay->failed = true;
+		return false;
+	}
+	body->is_suspect = message->is_suspect;
+	body->held_count = 0;
+	for (uint32_t i = 0; i < body->leaves; i++) {
+		if (bit_is_set(event->held, i))
+			body->held[i / 8] |= (uint8_t)(1u << (i % 8));
+		body->held_count += body->held[i / 8] >> (i % 8) & 1;
+	}
+	if (body->held_count == body->leaves) {
+		body_in_drop(relay, &message->message.header.id);
+		return true;
+	}
+	if (!custody) {
+		custody = custody_make(relay, &message->message.header.id);
+		if (!custody)
+			return false;
+		custody->hash = message->hash;
+		custody->kind = message->message.header.kind;
+		custody->precedence = message->message.header.precedence;
+		custody->closing_level = message->message.header.closing_level;
+		custody->created_s = message->message.header.created_s;
+		custody->lifetime_s = message->message.header.lifetime_s;
+		custody->large_length = message->message.header.large_length;
+		custody->since = relay->now;
+		custody->from = event->link;
+	}
+	if (!(custody->flags & CUSTODY_HAS_ENVELOPE)) {
+		effect = effect_add(relay, EFFECT_PUT_ENVELOPE);
+		effect->id = custody->id;
+		effect->bytes = bytes_keep(relay, message->message.bytes);
+		custody->envelope_len = (uint32_t)message->message.bytes.len;
+	}
+	custody->flags |= CUSTODY_IS_PARTIAL | CUSTODY_HAS_ENVELOPE;
+	custody_changed(relay, custody);
+	if (body->offer_count < sizeof(body->offers) / sizeof(body->offers[0]))
+		body->offers[body->offer_count++] = (struct offer){ event->link, event->serial };
+	effect = effect_add(relay, EFFECT_WANT);
+	effect->link = event->link;
+	effect->serial = event->serial;
+	effect->id = custody->id;
+	effect->bytes = bytes_keep(relay, (struct slice){ body->held, (body->leaves + 7) / 8 });
+	return false;
+}
+
+static void body_complete(struct relay *relay, struct body_in *body)
+{
+	struct custody *custody = custody_of(relay, &body->id);
+	struct message message;
+	enum cpd_reason reason = REFUSED_MALFORMED;
+
+	if (custody && !message_decode((struct slice){ body->envelope, body->envelope_len }, &message))
+		accept_take(relay, &message, &custody->hash, body->is_suspect, &body->trailer, relay->event->link, &reason);
+	for (size_t i = 0; i < body->offer_count; i++) {
+		struct relay_effect *effect = effect_add(relay, EFFECT_SETTLE);
+		effect->link = body->offers[i].link;
+		effect->serial = body->offers[i].serial;
+		effect->reason = reason;
+	}
+	body_in_drop(relay, &body->id);
+}
+
+void handle_leaf(struct relay *relay)
+{
+	const struct relay_event *event = relay->event;
+	struct body_in *body = map_get(&relay->bodies, map_key_id(&event->id));
+	struct relay_effect *effect;
+
+	/* A leaf of what is whole already, or of what nobody has offered since we started: the header,
+	 * which is not acknowledged, comes again and tells what is missing. */
+	if (!body || event->leaf_index >= body->leaves
+	    || body->held[event->leaf_index / 8] >> (event->leaf_index % 8) & 1) {
+		settle(relay, REFUSED_NONE);
+		return;
+	}
+	effect = effect_add(relay, EFFECT_PUT_LEAF);
+	effect->id = event->id;
+	effect->index = event->leaf_index;
+	effect->bytes = bytes_keep(relay, event->leaf);
+	body->held[event->leaf_index / 8] |= (uint8_t)(1u << (event->leaf_index % 8));
+	settle(relay, REFUSED_NONE);
+	if (++body->held_count == body->leaves)
+		body_complete(relay, body);
+}
+
+/* ---------------------------------------------------------------- sending */
+
+void handle_wanted(struct relay *relay)
+{
+	const struct relay_event *event = relay->event;
+	struct neighbour *neighbour = neighbour_of(relay, event->link);
+	const struct custody *custody = custody_of(relay, &event->ref.id);
+	struct body_out *body;
+
+	if (!neighbour || !custody || !custody->large_length)
+		return;
+	body_forget(neighbour, &event->ref);
+	body = calloc(1, sizeof(*body));
+	if (!body) {
+		relay->failed = true;
+		return;
+	}
+	body->ref = event->ref;
+	body->leaves = tree_leaf_count(custody->large_length);
+	memcpy(body->held, event->held.data, event->held.len < sizeof(body->held) ? event->held.len : sizeof(body->held));
+	body->after = neighbour->bodies;
+	neighbour->bodies = body;
+}
+
+bool body_next(struct neighbour *neighbour, enum precedence precedence, struct item_ref *out)
+{
+	for (struct body_out *body = neighbour->bodies; body; body = body->after) {
+		if (body->ref.precedence != precedence)
+			continue;
+		while (body->next < body->leaves && body->held[body->next / 8] >> (body->next % 8) & 1)
+			body->next++;
+		if (body->next == body->leaves)
+			continue;
+		*out = body->ref;
+		out->type = ITEM_TYPE_LEAF;
+		out->index = body->next++;
+		return true;
+	}
+	return false;
+}
+
+void body_forget(struct neighbour *neighbour, const struct item_ref *ref)
+{
+	for (struct body_out **at = &neighbour->bodies; *at; at = &(*at)->after) {
+		struct body_out *body = *at;
+		if (!message_id_equal(&body->ref.id, &ref->id))
+			continue;
+		*at = body->after;
+		free(body);
+		return;
+	}
+}

@@ -1,0 +1,184 @@
+/*
+ * internal.h: what the relay's own files share. Included by daemon/relay/ only.
+ *
+ * relay.c    life, turns, overlay, effects      queue.c    rows and their windows
+ * route.c    links, presence, next hop          accept.c   a message arrives or is authored
+ * receipts.c receipts arrive or are made        origin.c   retention: retry, expiry, closing, floor
+ * body.c     large bodies, leaf by leaf         operate.c  a person's acts
+ */
+#ifndef CPD_RELAY_INTERNAL_H
+#define CPD_RELAY_INTERNAL_H
+
+#include "daemon/relay/map.h"
+#include "daemon/relay/relay.h"
+
+enum entry_state { ENTRY_READY, ENTRY_UNDER_WAY, ENTRY_WAITING };
+
+struct window_entry {
+	struct relay_row row;
+	uint64_t turn;               /* committed turn from which on it may leave */
+	enum entry_state state;
+	int64_t wait_until_ms;
+};
+
+/* The head of one queue (link, precedence), in counter order; the rest stands in the store. */
+struct window {
+	struct window_entry *entries; /* owned; grows to LIMIT_WINDOW */
+	size_t count, capacity;
+	uint64_t tail;               /* counters up to here are in the window or done */
+	bool more;                   /* the store may hold rows behind the tail */
+	bool asked;                  /* a WANT_ROWS is under way */
+	uint64_t last_put_turn;      /* turn of the newest row that went behind the tail */
+};
+
+/* A large body under way to a neighbour: leaves it lacks, in order. */
+struct body_out {
+	struct item_ref ref;
+	uint32_t leaves, next;
+	uint8_t held[LIMIT_LEAVES / 8 + 1];
+	struct body_out *after;      /* next in the link's list */
+};
+
+struct neighbour {
+	uint32_t node;
+	bool is_up;
+	int64_t down_since_ms;
+	bool wants_reroute;
+	int64_t reroute_at_ms;       /* with wants_reroute */
+	struct window windows[PRECEDENCE_COUNT];
+	struct body_out *bodies;     /* owned list */
+};
+
+struct overlay_entry {
+	struct custody custody;
+	uint64_t turn;               /* last turn that touched it */
+	bool is_dirty, is_deleted;
+};
+
+struct peer {                        /* what is known of a node from its presence */
+	struct presence presence;
+	int64_t heard_ms;            /* custody_ms at which it was signed, as far as its age tells */
+	int64_t stored_ms;           /* heard_ms as it stands in the store */
+	bool has_presence;
+	uint8_t *record;             /* owned; NULL after a restart */
+	size_t record_len;
+};
+
+struct latest { uint32_t origin; message_kind kind; struct message_id id; };
+
+/* A large body that is coming in: complete when every leaf is there. */
+struct offer { uint32_t link; uint64_t serial; };
+struct body_in {
+	struct message_id id;
+	uint32_t leaves, held_count;
+	uint8_t held[LIMIT_LEAVES / 8 + 1];
+	uint8_t *envelope;           /* owned */
+	size_t envelope_len;
+	struct trailer trailer;      /* of the newest offer */
+	struct offer offers[8];
+	size_t offer_count;
+	bool is_suspect;
+};
+
+struct witness_item { struct receipt_entry entry; enum precedence precedence; };
+
+struct relay {
+	struct relay_config config;
+	struct relay_route *routes;  /* owned */
+	struct relay_counters counters;
+	bool counters_dirty;
+	uint64_t presence_counter;   /* used; counters.presence_counter is the reserved ceiling */
+	struct neighbour **links;    /* owned; [0] is the unrouted queue */
+	size_t link_count;
+	struct map overlay, peers, latest, bodies;
+	struct message_id *dirty; size_t dirty_count, dirty_capacity;
+	uint64_t turn, committed;
+	struct relay_effect *effects; size_t effect_count, effect_capacity, effect_taken;
+	struct witness_item *witness; size_t witness_count, witness_capacity, witness_taken;
+	uint8_t **bytes; size_t bytes_count, bytes_capacity;   /* copies that effects lead into */
+	int64_t announce_at_ms;
+	bool ask_is_due;             /* a window ran low while no turn was open */
+	/* of the event being handled */
+	const struct relay_event *event;
+	const struct relay_facts *facts;
+	struct message_id keys[RELAY_KEYS_MAX];
+	size_t key_count;
+	struct moment now;
+	bool failed;                 /* memory ran out: the host throws the relay away */
+};
+
+/* relay.c */
+struct relay_effect *effect_add(struct relay *relay, enum relay_effect_type type); /* never NULL: a scrap one after NOMEM */
+struct slice bytes_keep(struct relay *relay, struct slice bytes);
+struct custody *custody_of(struct relay *relay, const struct message_id *id);      /* NULL: not held */
+struct custody *custody_make(struct relay *relay, const struct message_id *id);    /* NULL: no memory */
+void custody_changed(struct relay *relay, const struct custody *custody);
+void custody_drop(struct relay *relay, struct custody *custody);                   /* custody is gone afterwards */
+void settle(struct relay *relay, enum cpd_reason reason);                          /* the event at hand */
+void journal(struct relay *relay, enum journal_what what, const struct custody *custody, uint32_t node, uint32_t link,
+    enum level level, enum cpd_reason reason);
+void witness(struct relay *relay, const struct custody *custody, enum level level, enum cpd_reason reason, const char *remark);
+
+/* queue.c */
+struct neighbour *neighbour_of(const struct relay *relay, uint32_t node);           /* NULL: no such link */
+uint64_t row_put(struct relay *relay, uint32_t link, const struct item_ref *ref, uint32_t destination);
+void row_delete(struct relay *relay, uint32_t link, enum precedence precedence, uint64_t counter);
+void windows_ask(struct relay *relay);
+bool windows_are_low(const struct relay *relay);
+void handle_rows(struct relay *relay);
+void handle_returned(struct relay *relay);
+void window_wait(struct relay *relay, uint32_t link, const struct item_ref *ref, int64_t until_ms);
+bool queue_is_empty(const struct neighbour *neighbour);
+
+/* route.c */
+uint32_t route_pick(const struct relay *relay, uint32_t node, const struct custody *custody, const struct recipient *recipient);
+struct peer *peer_of(const struct relay *relay, uint32_t node);
+uint32_t peer_epoch(const struct relay *relay, uint32_t node);
+uint64_t floor_of(const struct relay *relay, uint32_t origin, uint32_t epoch);
+void handle_heard(struct relay *relay);
+void handle_link(struct relay *relay, bool is_up);
+void handle_tick(struct relay *relay);
+void reroute_soon(struct relay *relay);
+void announce_soon(struct relay *relay, int64_t delay_ms);
+void handle_reroute_rows(struct relay *relay);
+
+/* accept.c */
+void handle_message(struct relay *relay);
+/* Serves every recipient that is marked (via = UINT32_MAX): picks its way and puts one row a link. */
+void enqueue_marked(struct relay *relay, struct custody *custody);
+void handle_acked(struct relay *relay);
+void handle_refused(struct relay *relay);
+/* Ends what is queued for recipients that keep() refuses; deletes rows that serve nobody. */
+void rows_tidy(struct relay *relay, struct custody *custody);
+void release_if_passed(struct relay *relay, struct custody *custody);
+void timer_set(struct relay *relay, struct custody *custody, int64_t at_ms);       /* 0: none */
+void envelope_drop(struct relay *relay, struct custody *custody);
+bool accept_take(struct relay *relay, const struct message *message, const struct hash8 *hash, bool is_suspect,
+    const struct trailer *trailer, uint32_t link, enum cpd_reason *reason);
+
+/* receipts.c */
+void handle_receipts(struct relay *relay);
+void receipts_answer(struct relay *relay, const struct custody *custody, const struct recipient *recipient);
+
+/* origin.c */
+bool recipient_is_closed(const struct custody *custody, const struct recipient *recipient);
+void origin_check(struct relay *relay, struct custody *custody);
+void origin_timer(struct relay *relay, struct custody *custody);
+void handle_timer(struct relay *relay);
+void handle_own(struct relay *relay);
+void origin_end(struct relay *relay, struct custody *custody, enum level level, unsigned flag, enum journal_what what);
+bool is_expired_in_transit(const struct relay *relay, const struct custody *custody);
+
+/* body.c */
+bool body_take(struct relay *relay, enum cpd_reason *reason); /* MESSAGE with a large body: true when it is complete */
+void handle_leaf(struct relay *relay);
+void handle_wanted(struct relay *relay);
+bool body_next(struct neighbour *neighbour, enum precedence precedence, struct item_ref *out);
+void body_forget(struct neighbour *neighbour, const struct item_ref *ref);
+void body_in_free(struct body_in *body);
+
+/* operate.c */
+enum cpd_error handle_operate(struct relay *relay);
+void supersede(struct relay *relay, const struct message_id *old);
+
+#endif

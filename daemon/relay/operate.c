@@ -1,0 +1,111 @@
+/* operate.c: a person's acts on messages held here. */
+#include "daemon/relay/internal.h"
+
+static enum cpd_error act_on_delivered(struct relay *relay, struct custody *custody, enum level level)
+{
+	const struct relay_event *event = relay->event;
+	enum level merged;
+
+	if (!(custody->flags & CUSTODY_IS_ADDRESSEE) || custody->flags & CUSTODY_IS_STATE)
+		return CPD_ERR_STATE;
+	merged = level_merge(custody->local_level, level);
+	if (merged == custody->local_level)
+		return CPD_OK;       /* done before, or gone further already */
+	custody->local_level = merged;
+	custody_changed(relay, custody);
+	journal(relay, JOURNAL_OPERATED, custody, relay->config.self, 0, merged, event->reason);
+	if (custody->flags & CUSTODY_IS_ORIGIN) {
+		struct recipient *own = custody_recipient(custody, relay->config.self);
+		if (own)
+			own->level = merged;
+		origin_check(relay, custody);
+		return CPD_OK;
+	}
+	witness(relay, custody, merged, event->reason, event->remark);
+	return CPD_OK;
+}
+
+static void hold(struct relay *relay, struct custody *custody)
+{
+	for (size_t i = 0; i < custody->recipient_count; i++) {
+		struct recipient *recipient = &custody->recipients[i];
+		uint64_t row = recipient->row;
+
+		if (!row || (recipient->hop != HOP_QUEUED && recipient->hop != HOP_UNROUTED))
+			continue;
+		row_delete(relay, recipient->via, custody->precedence, row);
+		for (size_t j = i; j < custody->recipient_count; j++)
+			if (custody->recipients[j].row == row)
+				custody->recipients[j].row = 0;
+	}
+	custody->flags |= CUSTODY_IS_HELD;
+	custody_changed(relay, custody);
+	journal(relay, JOURNAL_HELD, custody, 0, 0, LEVEL_NONE, REFUSED_NONE);
+}
+
+static void free_again(struct relay *relay, struct custody *custody)
+{
+	for (size_t i = 0; i < custody->recipient_count; i++)
+		if (custody->recipients[i].hop == HOP_QUEUED || custody->recipients[i].hop == HOP_UNROUTED)
+			custody->recipients[i].via = UINT32_MAX;
+	custody->flags &= ~(unsigned)CUSTODY_IS_HELD;
+	custody_changed(relay, custody);
+	journal(relay, JOURNAL_FREED, custody, 0, 0, LEVEL_NONE, REFUSED_NONE);
+	enqueue_marked(relay, custody);
+}
+
+enum cpd_error handle_operate(struct relay *relay)
+{
+	struct custody *custody = custody_of(relay, &relay->event->id);
+
+	if (!custody)
+		return CPD_ERR_NOT_FOUND;
+	switch (relay->event->act) {
+	case ACT_READ:
+		return act_on_delivered(relay, custody, LEVEL_READ);
+	case ACT_ACCEPT:
+		return act_on_delivered(relay, custody, LEVEL_ACCEPTED);
+	case ACT_REFUSE:
+		return act_on_delivered(relay, custody, LEVEL_REFUSED);
+	case ACT_DONE:
+		return act_on_delivered(relay, custody, LEVEL_DONE);
+	case ACT_WITHDRAW:
+		if (!(custody->flags & CUSTODY_IS_ORIGIN) || custody->flags & CUSTODY_IS_CLOSED)
+			return CPD_ERR_STATE;
+		origin_end(relay, custody, LEVEL_WITHDRAWN, CUSTODY_IS_WITHDRAWN, JOURNAL_WITHDRAWN);
+		return CPD_OK;
+	case ACT_HOLD:
+		if (custody->flags & (CUSTODY_IS_HELD | CUSTODY_IS_CLOSED))
+			return CPD_ERR_STATE;
+		hold(relay, custody);
+		return CPD_OK;
+	case ACT_RELEASE:
+		if (!(custody->flags & CUSTODY_IS_HELD))
+			return CPD_ERR_STATE;
+		free_again(relay, custody);
+		return CPD_OK;
+	}
+	return CPD_ERR_USAGE;
+}
+
+/* A newer message of the same origin takes the place of an older one: what still waits of it stops. */
+void supersede(struct relay *relay, const struct message_id *old)
+{
+	struct custody *custody = custody_of(relay, old);
+
+	if (!custody || custody->flags & CUSTODY_IS_SUPERSEDED)
+		return;
+	if (custody->flags & CUSTODY_IS_ORIGIN) {
+		if (!(custody->flags & CUSTODY_IS_CLOSED))
+			origin_end(relay, custody, LEVEL_SUPERSEDED, CUSTODY_IS_SUPERSEDED, JOURNAL_SUPERSEDED);
+		return;
+	}
+	for (size_t i = 0; i < custody->recipient_count; i++)
+		if (custody->recipients[i].hop == HOP_QUEUED || custody->recipients[i].hop == HOP_UNROUTED)
+			custody->recipients[i].hop = HOP_ENDED;
+	rows_tidy(relay, custody);
+	custody->flags |= CUSTODY_IS_SUPERSEDED;
+	custody_changed(relay, custody);
+	journal(relay, JOURNAL_SUPERSEDED, custody, 0, relay->event->link, LEVEL_NONE, REFUSED_NONE);
+	release_if_passed(relay, custody);
+}

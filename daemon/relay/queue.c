@@ -1,0 +1,264 @@
+/* queue.c: queue rows by link and precedence, and the bounded window on their heads. */
+#include "daemon/relay/internal.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+struct neighbour *neighbour_of(const struct relay *relay, uint32_t node)
+{
+	for (size_t i = 0; i < relay->link_count; i++)
+		if (relay->links[i]->node == node)
+			return relay->links[i];
+	return NULL;
+}
+
+bool queue_is_empty(const struct neighbour *neighbour)
+{
+	for (int p = 0; p < PRECEDENCE_COUNT; p++)
+		if (neighbour->windows[p].count || neighbour->windows[p].more)
+			return false;
+	return true;
+}
+
+static bool window_append(struct relay *relay, struct window *window, const struct relay_row *row, uint64_t turn)
+{
+	if (window->count == LIMIT_WINDOW)
+		return false;
+	if (window->count == window->capacity) {
+		size_t capacity = window->capacity ? window->capacity * 2 : 8;
+		struct window_entry *larger = realloc(window->entries, capacity * sizeof(*larger));
+		if (!larger) {
+			relay->failed = true;
+			return false;
+		}
+		window->entries = larger;
+		window->capacity = capacity;
+	}
+	window->entries[window->count++] = (struct window_entry){ .row = *row, .turn = turn };
+	window->tail = row->ref.counter;
+	return true;
+}
+
+static struct window_entry *window_find(struct window *window, uint64_t counter)
+{
+	size_t low = 0, high = window->count;
+
+	while (low < high) {
+		size_t middle = (low + high) / 2;
+		if (window->entries[middle].row.ref.counter < counter)
+			low = middle + 1;
+		else
+			high = middle;
+	}
+	if (low == window->count || window->entries[low].row.ref.counter != counter)
+		return NULL;
+	return &window->entries[low];
+}
+
+static void window_remove(struct window *window, struct window_entry *entry)
+{
+	size_t index = (size_t)(entry - window->entries);
+
+	memmove(entry, entry + 1, (window->count - index - 1) * sizeof(*entry));
+	if (--window->count == 0) {
+		free(window->entries);
+		window->entries = NULL;
+		window->capacity = 0;
+	}
+}
+
+uint64_t row_put(struct relay *relay, uint32_t link, const struct item_ref *ref, uint32_t destination)
+{
+	struct neighbour *neighbour = neighbour_of(relay, link);
+	struct window *window = &neighbour->windows[ref->precedence];
+	struct relay_effect *effect = effect_add(relay, EFFECT_PUT_ROW);
+	struct relay_row row = { *ref, destination };
+
+	row.ref.counter = relay->counters.next_row++;
+	relay->counters_dirty = true;
+	effect->link = link;
+	effect->row = row;
+	if (window->more || !window_append(relay, window, &row, relay->turn)) {
+		window->more = true;
+		window->last_put_turn = relay->turn;
+	}
+	return row.ref.counter;
+}
+
+void row_delete(struct relay *relay, uint32_t link, enum precedence precedence, uint64_t counter)
+{
+	struct neighbour *neighbour = neighbour_of(relay, link);
+	struct relay_effect *effect = effect_add(relay, EFFECT_DELETE_ROW);
+	struct window_entry *entry;
+
+	effect->link = link;
+	effect->row.ref.precedence = precedence;
+	effect->row.ref.counter = counter;
+	if (!neighbour)
+		return;
+	entry = window_find(&neighbour->windows[precedence], counter);
+	if (entry)
+		window_remove(&neighbour->windows[precedence], entry);
+}
+
+/* Windows that run low ask for what stands behind them, but only when every row put so far is
+ * committed, so that an answer without one is not taken for the end. */
+static bool window_is_low(const struct relay *relay, const struct window *window)
+{
+	return window->more && !window->asked && window->count <= LIMIT_WINDOW / 2
+	    && window->last_put_turn <= relay->committed;
+}
+
+bool windows_are_low(const struct relay *relay)
+{
+	for (size_t i = 0; i < relay->link_count; i++)
+		for (int p = 0; p < PRECEDENCE_COUNT; p++)
+			if (window_is_low(relay, &relay->links[i]->windows[p]))
+				return true;
+	return false;
+}
+
+void windows_ask(struct relay *relay)
+{
+	relay->ask_is_due = false;
+	for (size_t i = 0; i < relay->link_count; i++) {
+		struct neighbour *neighbour = relay->links[i];
+		for (int p = PRECEDENCE_COUNT - 1; p >= 0; p--) {
+			struct window *window = &neighbour->windows[p];
+			struct relay_effect *effect;
+
+			if (!window_is_low(relay, window))
+				continue;
+			effect = effect_add(relay, EFFECT_WANT_ROWS);
+			effect->link = neighbour->node;
+			effect->precedence = (enum precedence)p;
+			effect->counter = window->tail;
+			window->asked = true;
+		}
+	}
+}
+
+void handle_rows(struct relay *relay)
+{
+	const struct relay_event *event = relay->event;
+	struct neighbour *neighbour = neighbour_of(relay, event->link);
+	struct window *window;
+
+	if (!neighbour)
+		return;
+	if (event->is_reroute) {
+		handle_reroute_rows(relay);
+		return;
+	}
+	window = &neighbour->windows[event->precedence];
+	window->asked = false;
+	for (size_t i = 0; i < event->row_count; i++) {
+		if (event->rows[i].ref.counter <= window->tail)
+			continue;
+		if (!window_append(relay, window, &event->rows[i], 0))
+			return;
+	}
+	if (event->rows_end && window->last_put_turn <= relay->committed)
+		window->more = false;
+}
+
+void window_wait(struct relay *relay, uint32_t link, const struct item_ref *ref, int64_t until_ms)
+{
+	struct neighbour *neighbour = neighbour_of(relay, link);
+	struct window_entry *entry = neighbour ? window_find(&neighbour->windows[ref->precedence], ref->counter) : NULL;
+
+	if (!entry)
+		return;
+	entry->state = ENTRY_WAITING;
+	entry->wait_until_ms = until_ms;
+}
+
+void handle_returned(struct relay *relay)
+{
+	const struct item_ref *ref = &relay->event->ref;
+	struct neighbour *neighbour = neighbour_of(relay, relay->event->link);
+	struct window_entry *entry;
+
+	if (!neighbour || ref->type == ITEM_TYPE_LEAF || ref->type == ITEM_TYPE_DIRECTORY)
+		return;
+	body_forget(neighbour, ref);
+	entry = window_find(&neighbour->windows[ref->precedence], ref->counter);
+	if (entry)
+		entry->state = ENTRY_READY;
+}
+
+bool relay_next_item(struct relay *relay, uint32_t link, enum precedence precedence, const struct moment *now, struct item_ref *out)
+{
+	struct neighbour *neighbour = neighbour_of(relay, link);
+	struct window *window;
+
+	if (!neighbour || !neighbour->is_up || !link)
+		return false;
+	if (body_next(neighbour, precedence, out))
+		return true;
+	window = &neighbour->windows[precedence];
+	for (size_t i = 0; i < window->count; i++) {
+		struct window_entry *entry = &window->entries[i];
+
+		if (entry->turn > relay->committed || entry->state == ENTRY_UNDER_WAY)
+			continue;
+		if (entry->state == ENTRY_WAITING && entry->wait_until_ms > now->custody_ms)
+			continue;
+		entry->state = ENTRY_UNDER_WAY;
+		*out = entry->row.ref;
+		return true;
+	}
+	return false;
+}
+
+void relay_item_gone(struct relay *relay, uint32_t link, const struct item_ref *ref)
+{
+	struct neighbour *neighbour = neighbour_of(relay, link);
+	struct window_entry *entry;
+
+	if (!neighbour || ref->type == ITEM_TYPE_LEAF)
+		return;
+	entry = window_find(&neighbour->windows[ref->precedence], ref->counter);
+	if (entry)
+		window_remove(&neighbour->windows[ref->precedence], entry);
+}
+
+enum cpd_error relay_make_trailer(const struct relay *relay, const struct custody *custody,
+    const struct item_ref *ref, uint32_t link, const struct moment *now, struct trailer *out)
+{
+	size_t count = 0;
+
+	trailer_init(out);
+	out->recipients = calloc(custody->recipient_count ? custody->recipient_count : 1, sizeof(uint32_t));
+	if (!out->recipients)
+		return CPD_ERR_NOMEM;
+	for (size_t i = 0; i < custody->recipient_count; i++) {
+		const struct recipient *recipient = &custody->recipients[i];
+
+		if (recipient->hop != HOP_QUEUED || recipient->via != link || recipient->row != ref->counter)
+			continue;
+		out->recipients[count++] = recipient->node;
+		if (recipient->after_epoch > out->after_epoch)
+			out->after_epoch = recipient->after_epoch;
+		if (recipient->retry > out->retry)
+			out->retry = recipient->retry;
+	}
+	if (!count || !(custody->flags & CUSTODY_HAS_ENVELOPE)) {
+		trailer_clear(out);
+		return CPD_ERR_NOT_FOUND;
+	}
+	out->recipient_count = count;
+	out->age_s = custody_age_s(custody, now);
+	out->hop_limit = custody->hop_limit ? custody->hop_limit - 1 : 0;
+	memcpy(out->trace, custody->trace, sizeof(out->trace));
+	out->trace_count = custody->trace_count;
+	if (out->trace_count < LIMIT_TRACE) {
+		struct hop *hop = &out->trace[out->trace_count++];
+		bool was_trusted = clock_is_trusted(custody->since.quality) && custody->since.wall_ms > 0;
+
+		hop->node = relay->config.self;
+		hop->received_s = was_trusted ? (uint32_t)(custody->since.wall_ms / 1000) : 0;
+		hop->sent_s = clock_is_trusted(now->quality) && now->wall_ms > 0 ? (uint32_t)(now->wall_ms / 1000) : 0;
+	}
+	return CPD_OK;
+}
