@@ -8,9 +8,18 @@
 
 #include "crypto/identity.h"
 
-enum sign_purpose { SIGN_MESSAGE, SIGN_RECEIPTS, SIGN_PRESENCE, SIGN_DIRECTORY, SIGN_REQUEST };
+enum sign_purpose { SIGN_MESSAGE, SIGN_RECEIPTS, SIGN_PRESENCE, SIGN_DIRECTORY, SIGN_REQUEST, SIGN_PURPOSE_COUNT };
 const char *sign_purpose_name(enum sign_purpose purpose); /* "message", "receipts", "presence", "directory", "request" */
 
+/* What is signed: prefix and the largest object, which is an envelope's content or a directory update. */
+#define LIMIT_SIGN_BYTES LIMIT_ENVELOPE
+#define LIMIT_SIGN_OVER (LIMIT_SIGN_BYTES + 64)
+/* The bytes a signature covers. buf holds LIMIT_SIGN_OVER. TOO_LARGE (bytes, or network), RANGE (purpose). */
+MUST_CHECK enum cpd_error sign_over(enum sign_purpose purpose, const char *network, struct slice bytes,
+    uint8_t *buf, size_t *len);
+
+/* In the network of the identity. STATE before it is installed, but for SIGN_REQUEST, which is made before and
+ * therefore always signed for the network "". TOO_LARGE. */
 MUST_CHECK enum cpd_error sign_bytes(const struct identity *identity, enum sign_purpose purpose, struct slice bytes, uint8_t signature[64]);
 MUST_CHECK enum cpd_error authority_sign(const struct authority *authority, enum sign_purpose purpose, struct slice bytes, uint8_t signature[64]);
 #endif

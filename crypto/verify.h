@@ -2,6 +2,17 @@
  * verify.h: the only maker of verified things. Pure computation over borrowed bytes: safe on worker
  * threads as long as the directory does not change meanwhile (the caller holds a read lock).
  * Refuses malleable signatures (S >= L), small-order and non-canonical keys and points.
+ * Validity dates are never looked at: a wrong clock must not cut a region off; only revocation cuts.
+ *
+ * What a revoked key signed is judged by where its revocation draws the line (PROTOCOL.md section 9):
+ *   no last epoch (0)                          REVOKED: nothing of that key is trusted
+ *   message, up to last epoch/sequence         good
+ *   message, beyond it                         good signature, is_suspect: kept and shown as such, so
+ *                                              that no relay loses what it holds; the relay decides
+ *   receipts, epoch before the last            good
+ *   receipts, last epoch or later              is_suspect: their counter does not count messages
+ *   co-signature on another's message          REVOKED: its epoch/sequence is the other's
+ *   presence                                   REVOKED: it is always about now
  */
 #ifndef CPD_CRYPTO_VERIFY_H
 #define CPD_CRYPTO_VERIFY_H
@@ -9,16 +20,20 @@
 #include "crypto/sign.h"
 #include "proto/verified.h"
 
-/* UNKNOWN_SIGNER (retryable), BAD_SIGNATURE, REVOKED (signed by a revoked key with an epoch/sequence
- * that cannot be judged), ROLE (certificate_allows), and every error of message_decode. Every
- * signature of the message must hold, and the first must be the origin's. */
+/* What SignedRecord adds to the bytes that it wraps, at the most. */
+#define LIMIT_RECORD_EXTRA 80
+
+/* UNKNOWN_SIGNER (retryable), BAD_SIGNATURE, REVOKED (above), ROLE (certificate_allows of the origin: it is the
+ * author; what a co-signature is worth, the addressee judges), and every error of message_decode. Every
+ * signature of the message must hold, and the first must be the origin's. On error *out is zero. */
 MUST_CHECK enum cpd_error verify_message(const struct directory *directory, const char *network,
     struct slice envelope, struct verified_message *out);
 MUST_CHECK enum cpd_error verify_receipts(const struct directory *directory, const char *network,
     struct slice record, struct verified_receipts *out);
 MUST_CHECK enum cpd_error verify_presence(const struct directory *directory, const char *network,
     struct slice record, struct verified_presence *out);
-/* Signed by the region's authority. *out is owned by the caller. */
+/* Signed by the region's authority. *out is owned by the caller. UNKNOWN_SIGNER for an authority key number
+ * other than 1, BAD_SIGNATURE, and every error of directory_update_decode. */
 MUST_CHECK enum cpd_error verify_directory_update(const struct region_anchor *anchor,
     struct slice record, struct directory_update *out);
 /* One signature, for vectors and requests. True: good. */

@@ -1,0 +1,167 @@
+/* verify.c: see verify.h. */
+#include "crypto/verify.h"
+
+#include <sodium.h>
+#include <string.h>
+
+/*
+ * libsodium (not built with ED25519_COMPAT, which crypto_start refuses) checks here: S < L, R of no
+ * small order, the key canonical and of no small order, and that R is byte for byte the canonical
+ * encoding of SB - hA, which refuses a non-canonical R. test_sign holds each of these fast.
+ */
+bool verify_raw(const uint8_t public_key[32], struct slice bytes, const uint8_t signature[64])
+{
+	static const uint8_t nothing[1] = { 0 };
+
+	return crypto_sign_verify_detached(signature, bytes.data != NULL ? bytes.data : nothing, bytes.len, public_key) == 0;
+}
+
+bool verify_bytes(const uint8_t public_key[32], enum sign_purpose purpose, const char *network,
+    struct slice bytes, const uint8_t signature[64])
+{
+	uint8_t over[LIMIT_SIGN_OVER];
+	size_t len;
+
+	if (sign_over(purpose, network, bytes, over, &len) != CPD_OK)
+		return false;
+	return verify_raw(public_key, (struct slice){ over, len }, signature);
+}
+
+/* ---------------------------------------------------------------- message */
+
+/* Where a message stands to the line its origin's revocation draws. */
+static enum cpd_error judge_message(const struct revocation *revocation, const struct message_id *id, bool *is_suspect)
+{
+	if (revocation == NULL)
+		return CPD_OK;
+	if (revocation->last_epoch == 0)
+		return CPD_ERR_REVOKED;
+	if (id->epoch > revocation->last_epoch ||
+	    (id->epoch == revocation->last_epoch && id->sequence > revocation->last_sequence))
+		*is_suspect = true;
+	return CPD_OK;
+}
+
+static enum cpd_error check_message_signature(const struct directory *directory, const char *network,
+    const struct message *message, const struct message_signature *signature, bool *is_suspect)
+{
+	uint32_t origin = message->header.id.origin;
+	const struct certificate *certificate =
+	    directory_certificate_key(directory, signature->signer, signature->key_number);
+	const struct revocation *revocation;
+
+	if (certificate == NULL)
+		return CPD_ERR_UNKNOWN_SIGNER;
+	if (!verify_bytes(certificate->signing_key, SIGN_MESSAGE, network, message->signed_bytes, signature->bytes))
+		return CPD_ERR_BAD_SIGNATURE;
+	revocation = directory_revocation(directory, signature->signer, signature->key_number);
+	if (signature->signer != origin)
+		return revocation == NULL ? CPD_OK : CPD_ERR_REVOKED;
+	if (!certificate_allows(certificate, message->header.kind))
+		return CPD_ERR_ROLE;
+	return judge_message(revocation, &message->header.id, is_suspect);
+}
+
+enum cpd_error verify_message(const struct directory *directory, const char *network,
+    struct slice envelope, struct verified_message *out)
+{
+	struct message *message = &out->message;
+	enum cpd_error error;
+
+	memset(out, 0, sizeof(*out));
+	error = message_decode(envelope, message);
+	/* Only a signature of the origin makes it the origin's; others may stand beside it, not for it. */
+	if (error == CPD_OK &&
+	    (message->signature_count == 0 || message->signatures[0].signer != message->header.id.origin))
+		error = CPD_ERR_BAD_SIGNATURE;
+	for (size_t i = 0; error == CPD_OK && i < message->signature_count; i++)
+		error = check_message_signature(directory, network, message, &message->signatures[i], &out->is_suspect);
+	if (error != CPD_OK) {
+		memset(out, 0, sizeof(*out));
+		return error;
+	}
+	out->hash = crypto_hash8(message->signed_bytes);
+	return CPD_OK;
+}
+
+/* ---------------------------------------------------------------- signed records */
+
+/* Finds the certificate and checks the signature of a record of one node. */
+static enum cpd_error check_record(const struct directory *directory, const char *network,
+    enum sign_purpose purpose, uint32_t node, const struct signed_record *record)
+{
+	const struct certificate *certificate = directory_certificate_key(directory, node, record->key_number);
+
+	if (certificate == NULL)
+		return CPD_ERR_UNKNOWN_SIGNER;
+	if (!verify_bytes(certificate->signing_key, purpose, network, record->signed_bytes, record->signature))
+		return CPD_ERR_BAD_SIGNATURE;
+	return CPD_OK;
+}
+
+enum cpd_error verify_receipts(const struct directory *directory, const char *network,
+    struct slice record, struct verified_receipts *out)
+{
+	struct receipts *receipts = &out->receipts;
+	const struct revocation *revocation = NULL;
+	struct signed_record parts;
+	enum cpd_error error;
+
+	memset(out, 0, sizeof(*out));
+	error = signed_record_decode(record, LIMIT_RECEIPTS + LIMIT_RECORD_EXTRA, &parts);
+	if (error == CPD_OK)
+		error = receipts_decode(parts.signed_bytes, receipts);
+	if (error == CPD_OK)
+		error = check_record(directory, network, SIGN_RECEIPTS, receipts->witness, &parts);
+	if (error == CPD_OK)
+		revocation = directory_revocation(directory, receipts->witness, parts.key_number);
+	if (revocation != NULL && revocation->last_epoch == 0)
+		error = CPD_ERR_REVOKED;
+	if (error != CPD_OK) {
+		memset(out, 0, sizeof(*out));
+		return error;
+	}
+	out->is_suspect = revocation != NULL && receipts->epoch >= revocation->last_epoch;
+	out->bytes = record;
+	return CPD_OK;
+}
+
+enum cpd_error verify_presence(const struct directory *directory, const char *network,
+    struct slice record, struct verified_presence *out)
+{
+	struct signed_record parts;
+	enum cpd_error error;
+
+	memset(out, 0, sizeof(*out));
+	error = signed_record_decode(record, LIMIT_PRESENCE + LIMIT_RECORD_EXTRA, &parts);
+	if (error == CPD_OK)
+		error = presence_decode(parts.signed_bytes, &out->presence);
+	if (error == CPD_OK)
+		error = check_record(directory, network, SIGN_PRESENCE, out->presence.node, &parts);
+	if (error == CPD_OK && directory_revocation(directory, out->presence.node, parts.key_number) != NULL)
+		error = CPD_ERR_REVOKED;
+	if (error != CPD_OK) {
+		memset(out, 0, sizeof(*out));
+		return error;
+	}
+	out->bytes = record;
+	return CPD_OK;
+}
+
+enum cpd_error verify_directory_update(const struct region_anchor *anchor, struct slice record,
+    struct directory_update *out)
+{
+	struct signed_record parts;
+	enum cpd_error error;
+
+	memset(out, 0, sizeof(*out));
+	error = signed_record_decode(record, LIMIT_DIRECTORY_UPDATE + LIMIT_RECORD_EXTRA, &parts);
+	if (error != CPD_OK)
+		return error;
+	if (parts.key_number != 1)
+		return CPD_ERR_UNKNOWN_SIGNER;
+	/* Before it is decoded: the arrays of an update are the most a stranger could make us allocate. */
+	if (!verify_bytes(anchor->authority_key, SIGN_DIRECTORY, anchor->network, parts.signed_bytes, parts.signature))
+		return CPD_ERR_BAD_SIGNATURE;
+	return directory_update_decode(parts.signed_bytes, out);
+}
