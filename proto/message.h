@@ -77,7 +77,16 @@ MUST_CHECK enum cpd_error message_encode_signed(const struct header *header, uin
 MUST_CHECK enum cpd_error message_encode_envelope(struct slice signed_bytes, uint32_t origin,
     const struct message_signature *signatures, size_t count, uint8_t *buf, size_t *len);
 
-/* Packs and unpacks the flags field (PROTOCOL.md section 4.2). */
+/* What holds for every header, authored or received: no zero in the id, some destination and none
+ * twice, bounds of limits.h, a body or a large one, references whole, author in good text.
+ * MISSING, RANGE, TOO_LARGE, MALFORMED, TEXT. */
+MUST_CHECK enum cpd_error header_validate(const struct header *header);
+
+/* Packs and unpacks the flags field (PROTOCOL.md section 4.2). From the lowest bit: precedence 2,
+ * closing level 3 (0: the kind's own, 1 DELIVERED, 2 READ, 3 ACCEPTED, 4 DONE), clock quality 2,
+ * mode 2, confidentiality 2, entry mode 3, retention class 3. Higher bits are reserved: they stay in
+ * the bytes and are ignored, as are closing codes 5 to 7. Both need header->kind: closing_level
+ * becomes a real level, DELIVERED for an unknown kind. */
 uint32_t header_flags_pack(const struct header *header);
 void header_flags_unpack(uint32_t flags, struct header *header);
 

@@ -19,8 +19,9 @@ MUST_CHECK enum cpd_error wire_check(const ProtobufCMessageDescriptor *descripto
 MUST_CHECK enum cpd_error wire_unpack(const ProtobufCMessageDescriptor *descriptor, struct slice bytes,
     struct arena *arena, void *out);
 
-/* Where the length-delimited field `number` stands inside `bytes`, which wire_unpack accepted;
- * data NULL: absent. protobuf-c copies; what must be kept exact is taken from here. */
+/* Where the length-delimited field `number` first stands inside `bytes`; data NULL: absent, or not
+ * before the place where the bytes are damaged (wire_unpack tells). protobuf-c copies; what must be
+ * kept exact is taken from here. */
 struct slice wire_find(struct slice bytes, uint32_t number);
 
 /* Packs any Cpd__X into buf. TOO_LARGE when it does not fit max; *len 0 on error. */
