@@ -22,7 +22,8 @@
 
 enum verify_kind { VERIFY_MESSAGE, VERIFY_RECEIPTS, VERIFY_PRESENCE, VERIFY_DIRECTORY };
 
-/* Owned by whoever was given it. Everything verified leads into bytes. */
+/* Owned by whoever was given it. Everything verified leads into bytes. Never copy the struct: only as
+ * much of the union as the kind needs is allocated. */
 struct verify_result {
 	enum verify_kind kind;
 	enum precedence precedence;
