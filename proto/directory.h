@@ -57,8 +57,10 @@ struct directory *directory_new(void);             /* NULL: no memory */
 void directory_free(struct directory *directory);
 
 /* Applies one update. Updates may come out of order (an introduction brings one ahead): each is
- * applied at once; directory_version is the highest number below which none is missing.
- * EXISTS when that number is held; BUSY when more than LIMIT_DIRECTORY_AHEAD are held ahead. */
+ * applied at once; directory_version is the highest number below which none is missing. Of two
+ * words on one key or one group version, that of the higher update holds, whichever came first.
+ * EXISTS when that number is held; BUSY when more than LIMIT_DIRECTORY_AHEAD are held ahead; RANGE
+ * for number 0 or one thing twice; NOMEM. On error nothing has changed. */
 MUST_CHECK enum cpd_error directory_apply(struct directory *directory, const struct directory_update *update);
 uint32_t directory_version(const struct directory *directory);
 bool directory_holds(const struct directory *directory, uint32_t number);
@@ -69,6 +71,7 @@ uint32_t directory_latest_time_s(const struct directory *directory);
  * Valid until the next directory_apply. */
 const struct certificate *directory_certificate(const struct directory *directory, uint32_t node);
 const struct certificate *directory_certificate_key(const struct directory *directory, uint32_t node, uint32_t key_number);
+/* Only the newest key number of a node that is not revoked; so a link follows a change of keys at once. */
 const struct certificate *directory_by_transport_key(const struct directory *directory, const uint8_t key[32]);
 /* Iterates the newest certificates in node order: the first whose node number is > after. */
 const struct certificate *directory_next(const struct directory *directory, uint32_t after);
@@ -79,10 +82,12 @@ const struct group *directory_group(const struct directory *directory, uint32_t 
 const struct group *directory_next_group(const struct directory *directory, uint32_t after); /* newest versions */
 
 /* Opens the destinations of a header into recipients, ascending, without repeats. `out` holds
- * LIMIT_RECIPIENTS. UNKNOWN_GROUP when a group version is not held; TOO_LARGE. */
+ * LIMIT_RECIPIENTS. UNKNOWN_GROUP when a group version is not held, and for version 0: the origin
+ * names the version; TOO_LARGE. */
 MUST_CHECK enum cpd_error directory_recipients(const struct directory *directory, const struct header *header,
     uint32_t *out, size_t *count);
-/* May a node with this certificate author this kind? Unknown kinds: yes (an addressee decides). */
+/* May a node with this certificate author this kind? Explicit kinds decide alone; else those of the
+ * role, and unknown kinds: yes (an addressee decides). */
 bool certificate_allows(const struct certificate *certificate, message_kind kind);
 
 #endif
