@@ -35,6 +35,7 @@ enum store_table {
 /* Keys are big-endian, so that LMDB's order is ours. Longest: 64 bytes. */
 #define STORE_KEY_MAX 64
 struct store_key { uint8_t bytes[STORE_KEY_MAX]; size_t len; };
+/* Names and bytes that are empty or too long give an empty key, which batches and reads refuse (RANGE). */
 struct store_key store_key_id(const struct message_id *id);
 struct store_key store_key_queue(uint32_t link, enum precedence precedence, uint64_t counter);
 struct store_key store_key_timer(int64_t due_ms, const struct message_id *id);
@@ -51,7 +52,7 @@ MUST_CHECK enum cpd_error store_key_read_queue(const struct store_key *key, uint
 MUST_CHECK enum cpd_error store_key_read_timer(const struct store_key *key, int64_t *due_ms, struct message_id *out);
 uint64_t store_key_read_counter(const struct store_key *key);
 
-/* Fixed binary forms of small values. */
+/* Fixed binary forms of small values. A ref's counter stands in its queue key: read back as 0. */
 struct store_value { uint8_t bytes[128]; size_t len; };
 struct store_value store_value_id(const struct message_id *id);
 struct store_value store_value_ref(const struct item_ref *ref, uint32_t destination);
@@ -66,7 +67,7 @@ MUST_CHECK enum cpd_error store_value_read_u64(struct slice value, uint64_t *out
 struct store_batch;
 struct store_batch *store_batch_new(uint64_t turn);         /* NULL: no memory */
 void store_batch_free(struct store_batch *batch);
-/* Copies key and value. Later operations on one key win. */
+/* Copies key and value. Later operations on one key win. RANGE: key or table; TOO_LARGE: above 1 MiB; NOMEM. */
 MUST_CHECK enum cpd_error store_batch_put(struct store_batch *batch, enum store_table table, const struct store_key *key, struct slice value);
 MUST_CHECK enum cpd_error store_batch_delete(struct store_batch *batch, enum store_table table, const struct store_key *key);
 size_t store_batch_bytes(const struct store_batch *batch);
@@ -82,8 +83,9 @@ struct store_options {
 	size_t initial_bytes;        /* 0: 16 MiB; grows in planned steps */
 	bool read_only;              /* for --check-store */
 };
-/* Opens and starts the writer thread. *problem: a static or store-owned sentence for the operator
- * with the cure (newer schema, page size, damaged file, in use by another process). */
+/* Opens and starts the writer thread. *problem: a sentence for the operator with the cure (newer
+ * schema, page size, damaged file, in use by another process), valid until this thread's next
+ * store_open; NULL when it went well. SCHEMA, BUSY (in use), DAMAGED, NOT_FOUND (read_only), IO, USAGE, NOMEM. */
 MUST_CHECK enum cpd_error store_open(const struct store_options *options, struct store **out, const char **problem);
 void store_close(struct store *store);                       /* waits for the writer; NULL is fine */
 
@@ -96,29 +98,32 @@ MUST_CHECK enum cpd_error store_commit_now(struct store *store, struct store_bat
 /* eventfd that becomes readable when a completion waits. */
 int store_completion_fd(const struct store *store);
 /* Highest turn whose commit has finished; false: nothing new. *error is not OK when turns after *turn
- * failed: FULL, IO. Clears the eventfd. */
+ * failed: FULL, IO (rarely DAMAGED, NOMEM). Both are set each time. Clears the eventfd. */
 bool store_completed(struct store *store, uint64_t *turn, enum cpd_error *error);
 
 /* ---- reads: committed data, copied out into a malloc'ed buffer (the caller's). NOT_FOUND, DAMAGED
  * (logged once by the caller; store_quarantine moves it aside), IO. Any thread. */
 MUST_CHECK enum cpd_error store_get(struct store *store, enum store_table table, const struct store_key *key, uint8_t **value, size_t *len);
-/* First row with key >= from (after: > from) and key starting with prefix_len bytes of from; *found_key is set. */
+/* First row with key >= from (after: > from) and key starting with prefix_len bytes of from; *found_key
+ * is set, also with DAMAGED, so that the caller can go on behind it. An empty `from` is the table's begin. */
 MUST_CHECK enum cpd_error store_seek(struct store *store, enum store_table table, const struct store_key *from, size_t prefix_len,
     bool after, struct store_key *found_key, uint8_t **value, size_t *len);
 /* Last row whose key starts with prefix. */
 MUST_CHECK enum cpd_error store_seek_last(struct store *store, enum store_table table, const struct store_key *prefix,
     struct store_key *found_key, uint8_t **value, size_t *len);
 /* Up to `max` rows from `from` on within the prefix, in one read transaction; the visitor copies what
- * it needs (value dies with the call) and returns false to stop. Damaged rows are counted and passed over. */
+ * it needs (value dies with the call) and returns false to stop; it may read but must not wait for the
+ * writer. Damaged rows are counted (damaged may be NULL) and passed over. */
 typedef bool store_visit(void *context, const struct store_key *key, struct slice value);
 MUST_CHECK enum cpd_error store_scan(struct store *store, enum store_table table, const struct store_key *from, size_t prefix_len,
     bool after, size_t max, store_visit *visit, void *context, size_t *damaged);
 uint64_t store_count(struct store *store, enum store_table table); /* rows; 0 on error */
 
-/* ---- space */
+/* ---- space. limit_bytes is the map itself while the disk has no room for more; used_bytes may count
+ * pages that the last 32 commits freed. */
 struct store_space { size_t map_bytes, limit_bytes, used_bytes; };
 void store_space(struct store *store, struct store_space *out);
-/* May a new message of this precedence be taken? ROUTINE stops at 60 % of the limit, PRIORITY 75,
+/* May a new message of this precedence be taken? What waits for the writer counts. ROUTINE stops at 60 % of the limit, PRIORITY 75,
  * IMMEDIATE 88, FLASH 96; receipts, deletes and revocations always pass. */
 bool store_admits(struct store *store, enum precedence precedence);
 
@@ -131,11 +136,14 @@ struct store_check {
 };
 typedef void store_report(void *context, const char *line);
 /* Verifies every checksum and the invariants of STORE.md; with repair, moves damaged rows into
- * quarantine and rebuilds what can be rebuilt. One line a finding, through report. */
+ * quarantine and rebuilds what can be rebuilt: then nothing else may write meanwhile. One line a
+ * finding, through report (may be NULL). One long read: at start, by --check-store, or when quiet.
+ * OK also with findings; STATE: repair of a read-only store. */
 MUST_CHECK enum cpd_error store_verify(struct store *store, bool repair, store_report *report, void *context, struct store_check *out);
-/* Moves one damaged row aside. */
+/* Moves one row aside, when it is damaged still; else does nothing. Waits for the writer. */
 MUST_CHECK enum cpd_error store_quarantine(struct store *store, enum store_table table, const struct store_key *key);
-/* Consistent copy to a new file of mode 0600: compacted, synced, renamed, folder synced. */
+/* Consistent copy to a new file of mode 0600: compacted, synced, renamed, folder synced. Takes as
+ * long as the copy takes: not on the loop thread. */
 MUST_CHECK enum cpd_error store_backup(struct store *store, const char *path);
 
 #endif

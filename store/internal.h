@@ -1,0 +1,130 @@
+/*
+ * internal.h: what the files of store/ share: the form of a batch, the state of an open store, and
+ * the read transactions. Never included outside store/, but for the tests' commit fault below.
+ */
+#ifndef CPD_STORE_INTERNAL_H
+#define CPD_STORE_INTERNAL_H
+
+#include <lmdb.h>
+#include <pthread.h>
+#include <stdatomic.h>
+
+#include "store/store.h"
+
+#define STORE_SUM 16                              /* BLAKE2b-128 behind every value */
+#define STORE_VALUE_MAX (1024 * 1024)             /* no table needs more; bounds what a damaged length may ask */
+#define STORE_WAITING_MAX (4 * 1024 * 1024)       /* submit says BUSY above it */
+#define STORE_GROUP_BYTES (1024 * 1024)           /* of one transaction, over several batches */
+#define STORE_GROUP_BATCHES 256
+#define STORE_STEP_DOUBLE (64 * 1024 * 1024)      /* the map doubles below, and grows by this much above */
+#define STORE_MAP_MIN (512 * 1024)                /* empty tables and room for one large commit */
+#define STORE_FREE_EVERY 32                       /* commits between two counts of the free pages */
+#define STORE_READERS 32                          /* read transactions kept for reuse */
+#define STORE_WRITER_STACK (1024 * 1024)          /* LMDB keeps page lists on the stack; 512 KiB is the floor */
+
+/* ---- batch.c: operations one behind another in one buffer. Behind the lengths an operation holds
+ * exactly what is hashed: table, key length, key, value; then room for the sum. So the writer hashes
+ * and stores it without a copy. */
+enum batch_verb { BATCH_PUT, BATCH_DELETE, BATCH_QUARANTINE };
+struct batch_op {
+	enum batch_verb verb;
+	enum store_table table;
+	MDB_val key, value;                       /* lead into the batch; value without the sum */
+	uint8_t *hashed;                          /* PUT: from the table byte on */
+	size_t hashed_len;
+};
+struct batch_waiter { bool done; enum cpd_error error; };
+struct store_batch {
+	uint64_t turn;
+	uint8_t *bytes;
+	size_t len, size, count;
+	struct store_batch *next;                 /* in the writer's queue */
+	struct batch_waiter *waiter;              /* store_commit_now; borrowed */
+};
+/* Moves a row aside in the writer's transaction, when it is damaged at that moment. */
+MUST_CHECK enum cpd_error batch_quarantine(struct store_batch *batch, enum store_table table, const struct store_key *key);
+/* The operation at *offset, which moves on; false: past the end. */
+bool batch_next(const struct store_batch *batch, size_t *offset, struct batch_op *out);
+
+/* ---- the open store */
+struct store {
+	MDB_env *env;
+	MDB_dbi tables[TABLE_COUNT];
+	store_hash *hash;
+	bool read_only;
+	int lock_fd, event_fd;
+	size_t page_bytes, limit_bytes;
+	char *path;
+
+	/* No transaction may be open while the map changes: reads hold it shared, growth alone. The
+	 * default kind, which lets readers pass a waiting writer, is meant: a scan's visitor may read. */
+	pthread_rwlock_t map_lock;
+	pthread_mutex_t readers_lock;
+	MDB_txn *readers[STORE_READERS];
+	size_t reader_count;
+
+	/* Writer. */
+	bool has_writer;
+	pthread_t writer;
+	pthread_mutex_t lock;                     /* guards what follows, to `stop` */
+	pthread_cond_t work, done;
+	struct store_batch *first, **last;
+	size_t waiting_bytes;
+	uint64_t completed;                       /* highest turn on disk */
+	uint64_t told;                            /* the one store_completed has told */
+	enum cpd_error failed;                    /* set once; never a success after it */
+	bool failure_told;
+	bool stop;
+
+	/* Space; written by the writer, read by anyone. */
+	atomic_size_t map_bytes;
+	atomic_size_t top_bytes;                  /* highest page ever used */
+	atomic_size_t free_bytes;                 /* below it and free, when last counted */
+	atomic_uint commits_uncounted;
+	atomic_bool growth_failed;                /* the disk did not give the room: map_bytes is the limit */
+
+	/* Unit tests only: asked before each commit; a value other than 0 is the errno it fails with. */
+	int (*commit_fault)(void *context);
+	void *commit_fault_context;
+};
+
+/* ---- store.c */
+/* What the operator must be told of an LMDB result. */
+enum cpd_error store_lmdb_error(int rc);
+bool store_table_is_valid(enum store_table table);
+const char *store_table_name(enum store_table table);
+
+/* ---- read.c */
+/* A read transaction; every store_read_begin that gave CPD_OK has its store_read_end. */
+MUST_CHECK enum cpd_error store_read_begin(struct store *store, MDB_txn **out);
+void store_read_end(struct store *store, MDB_txn *txn);
+
+/* A buffer that grows; one a scan, so that a row costs one copy. */
+struct scratch { uint8_t *bytes; size_t size; };
+/* Copies the row behind its table and key bytes, checks the sum; *value leads into scratch.
+ * DAMAGED, NOMEM. */
+MUST_CHECK enum cpd_error store_row_open(const struct store *store, enum store_table table, const MDB_val *key,
+    const MDB_val *raw, struct scratch *scratch, struct slice *value);
+/* Get and open in a transaction that is open already. */
+MUST_CHECK enum cpd_error store_row_get(const struct store *store, MDB_txn *txn, enum store_table table,
+    const struct store_key *key, struct scratch *scratch, struct slice *value);
+
+/* ---- file.c */
+/* Makes the folder, takes its lock, and looks whether the data file can be mapped at all. */
+MUST_CHECK enum cpd_error file_claim(struct store *store, bool *is_new, const char **problem);
+/* Reserves room on disk for the map, so that a full disk shows at growth and not in a commit, and
+ * makes the file as long as the map, so that no mapped page lies behind its end. False: no room. */
+bool file_reserve(const struct store *store, size_t bytes);
+MUST_CHECK enum cpd_error file_sync_folder(const char *path);
+/* A sentence in a buffer of this thread, for *problem. */
+const char *file_problem(const char *format, ...) __attribute__((format(printf, 1, 2)));
+
+/* ---- writer.c */
+MUST_CHECK enum cpd_error writer_start(struct store *store);
+void writer_stop(struct store *store);            /* drains first */
+/* Space used, from the last commit's transaction. Any thread. */
+void writer_count_space(struct store *store);
+/* Grows in planned steps while more than half is used. wait: for readers to leave. */
+bool writer_grow(struct store *store, bool wait);
+
+#endif
