@@ -1,0 +1,85 @@
+/*
+ * api_internal.h: what the API's own files share. Included by daemon/api*.c only.
+ *
+ * api.c         socket, credentials, limits, dispatch, errors
+ * api_status.c  status, queue, directory, health
+ * api_message.c inbox, outbox, one message, its trace
+ * api_order.c   author, act, import
+ * api_events.c  live updates
+ */
+#ifndef CPD_API_INTERNAL_H
+#define CPD_API_INTERNAL_H
+
+#include <event2/buffer.h>
+#include <event2/http.h>
+#include <jansson.h>
+
+#include "daemon/api.h"
+#include "daemon/body_json.h"
+
+/* A page of a list at the most. */
+#define API_PAGE 500
+#define API_STREAMS 16
+
+/* A request whose answer waits for a commit; request NULL: the caller has gone. */
+struct api_pending {
+	struct api *api;
+	struct evhttp_request *request;
+	struct evhttp_connection *connection;
+	struct message_id id;
+	struct api_pending *next;
+};
+
+struct api_stream;
+struct api {
+	struct event_base *base;
+	struct node *node;
+	const struct config *config;
+	struct evhttp *http;
+	struct evconnlistener *listener;
+	gid_t group; bool has_group;
+	struct api_pending *pending;      /* owned by their callbacks */
+	struct api_stream *streams;       /* owned */
+	size_t stream_count;
+	struct event *beat;
+};
+
+/* api.c */
+void api_reply(struct evhttp_request *request, int status, json_t *take_json);
+void api_error(struct evhttp_request *request, int status, const char *code, const char *field, const char *message, const char *remedy);
+/* What an error of the node means to a caller. */
+void api_error_of(struct evhttp_request *request, enum cpd_error error, const char *why);
+/* Query parameter as a number; false: the error was sent. Absent: *out stays. */
+bool api_query_number(struct evhttp_request *request, const char *name, uint64_t max, uint64_t *out);
+/* malloc'ed; NULL: absent. */
+char *api_query_text(struct evhttp_request *request, const char *name);
+struct api_pending *api_pending_new(struct api *api, struct evhttp_request *request);   /* NULL: the error was sent */
+/* The request to answer, or NULL; frees the pending. */
+struct evhttp_request *api_pending_take(struct api_pending *pending);
+
+json_t *json_time(int64_t wall_ms);                                /* null when not after 2026 */
+json_t *json_id(const struct message_id *id);                      /* null when sequence is 0 */
+json_t *json_node_name(struct api *api, uint32_t node);            /* null: not in the directory */
+json_t *json_age(int64_t age_s);                                   /* null when negative */
+
+/* handlers */
+void api_status(struct api *api, struct evhttp_request *request);
+void api_queue(struct api *api, struct evhttp_request *request);
+void api_directory(struct api *api, struct evhttp_request *request);
+void api_health(struct api *api, struct evhttp_request *request);
+void api_inbox(struct api *api, struct evhttp_request *request);
+void api_outbox(struct api *api, struct evhttp_request *request);
+void api_show(struct api *api, struct evhttp_request *request, const struct message_id *id);
+void api_trace(struct api *api, struct evhttp_request *request, const struct message_id *id);
+void api_author(struct api *api, struct evhttp_request *request);
+void api_act(struct api *api, struct evhttp_request *request, const struct message_id *id, const char *act);
+void api_import(struct api *api, struct evhttp_request *request);
+void api_events(struct api *api, struct evhttp_request *request);
+void api_streams_end(struct api *api);
+
+/* api_message.c */
+/* The custody record and decoded message; *bytes is malloc'ed and holds what *message leads into; bytes NULL
+ * when the envelope is gone. The caller clears custody and frees bytes. */
+MUST_CHECK enum cpd_error api_load(struct api *api, const struct message_id *id, struct custody *custody, struct message *message, uint8_t **bytes);
+
+#endif

@@ -1,0 +1,252 @@
+/* api_status.c: this node, its links and queues, the NSPs, the directory, health. */
+#include "daemon/api_internal.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+#include "daemon/version.h"
+#include "proto/cpd.pb-c.h"
+#include "proto/kind.h"
+
+static json_t *queue_to_json(const struct node_queue_status *queue)
+{
+	json_t *json = json_object();
+
+	for (int p = PRECEDENCE_COUNT - 1; json && p >= 0; p--)
+		json_object_set_new(json, precedence_name((enum precedence)p), json_pack("{s:I,s:o}",
+		    "depth", (json_int_t)queue->depth[p], "oldest_s", json_age(queue->depth[p] ? queue->oldest_s[p] : -1)));
+	return json;
+}
+
+static json_t *links_to_json(struct api *api, const struct moment *now)
+{
+	json_t *list = json_array();
+	struct node_link_status *links = calloc(CONFIG_LINKS, sizeof(*links));
+	size_t count = links ? node_links(api->node, links, CONFIG_LINKS) : 0;
+
+	for (size_t i = 0; list && i < count; i++) {
+		const struct node_link_status *link = &links[i];
+		const struct certificate *certificate = directory_certificate(node_directory(api->node), link->neighbour);
+		struct node_queue_status queue;
+
+		node_queue(api->node, link->neighbour, &queue);
+		json_array_append_new(list, json_pack("{s:I,s:o,s:s?,s:s,s:s,s:b,s:I,s:o,s:I,s:I,s:I,s:I,s:s,s:o}",
+		    "neighbour", (json_int_t)link->neighbour, "name", json_node_name(api, link->neighbour),
+		    "role", certificate ? node_role_name(certificate->role) : NULL,
+		    "bearer", link->bearer, "address", link->address, "up", (int)link->is_up,
+		    "since_s", (json_int_t)((now->custody_ms - link->since_ms) / 1000),
+		    "heard_s", json_age(link->heard_ms ? (now->custody_ms - link->heard_ms) / 1000 : -1),
+		    "rate_bps", (json_int_t)link->rate_bps, "unacked", (json_int_t)link->unacked,
+		    "sent_bytes", (json_int_t)link->sent_bytes, "received_bytes", (json_int_t)link->received_bytes,
+		    "problem", link->problem, "queue", queue_to_json(&queue)));
+	}
+	free(links);
+	return list;
+}
+
+/* The newest NspStatus of a node, for the board. */
+static void nsp_add_status(struct api *api, json_t *json, uint32_t node, const struct moment *now)
+{
+	struct store_key key = store_key_latest(node, CPD__KIND__KIND_NSP_STATUS);
+	struct message_id id;
+	struct custody custody;
+	struct message message;
+	uint8_t *value = NULL, *bytes = NULL;
+	size_t len;
+	json_t *body;
+
+	if (store_get(node_store(api->node), TABLE_LATEST, &key, &value, &len))
+		return;
+	if (store_value_read_id((struct slice){ value, len }, &id)
+	    || api_load(api, &id, &custody, &message, &bytes)) {
+		free(value);
+		return;
+	}
+	free(value);
+	body = bytes ? body_to_json(custody.kind, message.header.body) : NULL;
+	if (body) {
+		static const char *const fields[] = { "phase", "persons", "capacity", "power", "autonomy_min", "safety", "staff_present", "staff_needed" };
+		for (size_t i = 0; i < sizeof(fields) / sizeof(fields[0]); i++)
+			if (json_object_get(body, fields[i]))
+				json_object_set(json, fields[i], json_object_get(body, fields[i]));
+		json_object_set_new(json, "status_age_s", json_integer(custody_age_s(&custody, now)));
+	}
+	json_decref(body);
+	free(bytes);
+	custody_clear(&custody);
+}
+
+static json_t *nsps_to_json(struct api *api, const struct moment *now)
+{
+	const struct directory *directory = node_directory(api->node);
+	json_t *list = json_array();
+
+	for (const struct certificate *nsp = directory_next(directory, 0); list && nsp; nsp = directory_next(directory, nsp->node)) {
+		struct presence presence;
+		int64_t heard = -1;
+		json_t *homes, *json;
+
+		if (nsp->role != ROLE_ID_NSP || directory_revocation(directory, nsp->node, nsp->key_number))
+			continue;
+		homes = json_array();
+		if (node_presence(api->node, nsp->node, &presence, &heard))
+			for (size_t i = 0; i < presence.home_count; i++)
+				json_array_append_new(homes, json_integer(presence.homes[i]));
+		else
+			heard = -1;
+		json = json_pack("{s:I,s:s,s:s,s:n,s:n,s:o,s:o}", "number", (json_int_t)nsp->node, "name", nsp->name,
+		    "municipality", nsp->municipality, "phase", "status_age_s", "heard_s", json_age(heard), "homes", homes);
+		nsp_add_status(api, json, nsp->node, now);
+		json_array_append_new(list, json);
+	}
+	return list;
+}
+
+struct unread { uint64_t total, unread; struct api *api; };
+
+static bool count_unread(void *context, const struct store_key *key, struct slice value)
+{
+	struct unread *unread = context;
+	struct message_id id;
+	struct custody custody;
+	struct store_key custody_key;
+	uint8_t *record;
+	size_t len;
+
+	(void)key;
+	unread->total++;
+	if (store_value_read_id(value, &id))
+		return true;
+	custody_key = store_key_id(&id);
+	if (store_get(node_store(unread->api->node), TABLE_CUSTODY, &custody_key, &record, &len))
+		return true;
+	if (!custody_decode((struct slice){ record, len }, &custody)) {
+		unread->unread += !level_closes(custody.local_level, LEVEL_READ);
+		custody_clear(&custody);
+	}
+	free(record);
+	return true;
+}
+
+void api_status(struct api *api, struct evhttp_request *request)
+{
+	const struct certificate *own = directory_certificate(node_directory(api->node), node_self(api->node));
+	const struct region_anchor *anchor = identity_anchor(node_identity(api->node));
+	static const char *const qualities[] = { "unknown", "manual", "ntp", "gnss" };
+	struct unread unread = { .api = api };
+	struct node_queue_status unrouted;
+	struct store_space space;
+	struct store_key first = store_key_counter(0);
+	struct node_counters counters;
+	struct moment now;
+
+	node_now(api->node, &now);
+	node_queue(api->node, 0, &unrouted);
+	node_counters(api->node, &counters);
+	store_space(node_store(api->node), &space);
+	/* Bounded: a board needs to know "many", not how many exactly. */
+	if (store_scan(node_store(api->node), TABLE_INBOX, &first, 0, false, 10000, count_unread, &unread, NULL))
+		unread.total = 0;
+	api_reply(request, 200, json_pack("{s:{s:I,s:s,s:s,s:s,s:I,s:s},s:{s:o,s:s},s:{s:I,s:I,s:I},s:{s:I},s:o,s:o,s:o,s:{s:I,s:I},s:{s:I,s:I,s:I,s:I,s:I}}",
+	    "node", "number", (json_int_t)node_self(api->node), "name", own ? own->name : "",
+	    "role", node_role_name(api->config->role), "region", anchor ? anchor->region : "",
+	    "epoch", (json_int_t)identity_epoch(node_identity(api->node)), "version", CPD_VERSION,
+	    "clock", "time", json_time(now.wall_ms), "quality", qualities[now.quality & 3],
+	    "store", "used_bytes", (json_int_t)space.used_bytes, "limit_bytes", (json_int_t)space.limit_bytes,
+	    "messages", (json_int_t)store_count(node_store(api->node), TABLE_CUSTODY),
+	    "directory", "version", (json_int_t)directory_version(node_directory(api->node)),
+	    "links", links_to_json(api, &now), "unrouted", queue_to_json(&unrouted), "nsps", nsps_to_json(api, &now),
+	    "inbox", "total", (json_int_t)unread.total, "unread", (json_int_t)unread.unread,
+	    "counters", "commits", (json_int_t)counters.commits, "taken", (json_int_t)counters.taken,
+	    "duplicates", (json_int_t)counters.duplicates, "refused", (json_int_t)counters.refused,
+	    "verify_failed", (json_int_t)counters.verify_failed));
+}
+
+/* ---------------------------------------------------------------- queue */
+
+struct queue_rows { struct api *api; json_t *list; struct moment now; };
+
+static bool add_row(void *context, const struct store_key *key, struct slice value)
+{
+	static const char *const types[] = { "unknown", "message", "receipts", "directory", "leaf" };
+	struct queue_rows *rows = context;
+	struct item_ref ref;
+	uint32_t link, destination;
+	enum precedence precedence;
+	uint64_t counter;
+	struct custody custody;
+	struct store_key custody_key;
+	uint8_t *record;
+	size_t len;
+	json_t *json;
+
+	if (store_key_read_queue(key, &link, &precedence, &counter) || store_value_read_ref(value, &ref, &destination))
+		return true;
+	json = json_pack("{s:o,s:s,s:s,s:o,s:I}", "link", link ? json_integer(link) : json_null(),
+	    "precedence", precedence_name(precedence), "type", types[(unsigned)ref.type <= 4 ? ref.type : 0], "id", json_id(&ref.id),
+	    "destination", (json_int_t)destination);
+	custody_key = store_key_id(&ref.id);
+	if (ref.type == ITEM_TYPE_MESSAGE && !store_get(node_store(rows->api->node), TABLE_CUSTODY, &custody_key, &record, &len)) {
+		if (!custody_decode((struct slice){ record, len }, &custody)) {
+			const struct kind *kind = kind_find(custody.kind);
+			json_object_set_new(json, "kind", json_string(kind ? kind->name : "unknown"));
+			json_object_set_new(json, "age_s", json_integer(custody_age_s(&custody, &rows->now)));
+			custody_clear(&custody);
+		}
+		free(record);
+	}
+	json_array_append_new(rows->list, json);
+	return true;
+}
+
+void api_queue(struct api *api, struct evhttp_request *request)
+{
+	struct queue_rows rows = { .api = api, .list = json_array() };
+	struct store_key first = { .len = 0 };
+	enum cpd_error error;
+
+	node_now(api->node, &rows.now);
+	error = store_scan(node_store(api->node), TABLE_QUEUE, &first, 0, false, API_PAGE, add_row, &rows, NULL);
+	if (error) {
+		json_decref(rows.list);
+		api_error_of(request, error, NULL);
+		return;
+	}
+	api_reply(request, 200, json_pack("{s:o}", "rows", rows.list));
+}
+
+/* ---------------------------------------------------------------- directory */
+
+void api_directory(struct api *api, struct evhttp_request *request)
+{
+	const struct directory *directory = node_directory(api->node);
+	const struct region_anchor *anchor = identity_anchor(node_identity(api->node));
+	json_t *nodes = json_array(), *groups = json_array();
+
+	for (const struct certificate *node = directory_next(directory, 0); node; node = directory_next(directory, node->node))
+		json_array_append_new(nodes, json_pack("{s:I,s:s,s:s,s:s,s:s,s:b,s:o}", "number", (json_int_t)node->node,
+		    "name", node->name, "role", node_role_name(node->role), "municipality", node->municipality,
+		    "address", node->address, "revoked", directory_revocation(directory, node->node, node->key_number) != NULL,
+		    "not_after", json_time((int64_t)node->not_after_s * 1000)));
+	for (const struct group *group = directory_next_group(directory, 0); group; group = directory_next_group(directory, group->number)) {
+		json_t *members = json_array();
+		for (size_t i = 0; i < group->member_count; i++)
+			json_array_append_new(members, json_integer(group->members[i]));
+		json_array_append_new(groups, json_pack("{s:I,s:I,s:s,s:o}", "number", (json_int_t)group->number,
+		    "version", (json_int_t)group->version, "name", group->name, "members", members));
+	}
+	api_reply(request, 200, json_pack("{s:I,s:s,s:s,s:o,s:o}", "version", (json_int_t)directory_version(directory),
+	    "network", anchor ? anchor->network : "", "region", anchor ? anchor->region : "", "nodes", nodes, "groups", groups));
+}
+
+void api_health(struct api *api, struct evhttp_request *request)
+{
+	struct store_space space;
+
+	store_space(node_store(api->node), &space);
+	if (!store_admits(node_store(api->node), PRECEDENCE_FLASH)) {
+		api_error(request, 503, "store-full", NULL, "the store takes no new message, not even a FLASH", "free disk space or raise [store] limit_mib");
+		return;
+	}
+	api_reply(request, 200, json_pack("{s:b}", "ok", 1));
+}
