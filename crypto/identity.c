@@ -92,7 +92,7 @@ static enum cpd_error read_numbers(const char *dir, const char *name, uint32_t *
 			snprintf(again, sizeof(again), "%" PRIu32 " %" PRIu32 "\n", a, b);
 		else
 			again[0] = '\0';
-		if (strlen(text) == len && strcmp(text, again) == 0) {
+		if (again[0] != '\0' && strlen(text) == len && strcmp(text, again) == 0) {
 			*first = a;
 			if (second != NULL)
 				*second = b;
@@ -207,7 +207,8 @@ static enum cpd_error read_state(struct identity *identity)
 	if ((error = read_numbers(identity->dir, "node", &identity->node, &identity->key_number)) != CPD_OK)
 		return error;
 	if (identity->epoch == 0 || identity->key_number == 0) {
-		keyfile_problem("%s holds epoch or key number 0: put back the copy of this folder", identity->dir);
+		keyfile_problem("%s/%s is damaged (%s 0): put back the copy of this folder", identity->dir,
+		    identity->epoch == 0 ? "epoch" : "node", identity->epoch == 0 ? "epoch" : "key number");
 		return CPD_ERR_MALFORMED;
 	}
 	if ((error = keyfile_path(identity->dir, "region.pub", path)) != CPD_OK)

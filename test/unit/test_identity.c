@@ -1,0 +1,446 @@
+/* test_identity.c: crypto/identity.h: key files are whole or refused, private or refused. */
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <cmocka.h>
+#include <sodium.h>
+
+#include "crypto/identity.h"
+#include "crypto/sign.h"
+#include "crypto/verify.h"
+#include "test/unit/scratch.h"
+
+static struct region_anchor test_anchor(void)
+{
+	struct region_anchor anchor = { .network = "nl", .region = "VR09", .name = "Utrecht" };
+	uint8_t seed[32] = { 7 }, secret[64];
+
+	crypto_sign_seed_keypair(anchor.authority_key, secret, seed);
+	return anchor;
+}
+
+static struct identity *create(const char *dir)
+{
+	struct identity *identity;
+
+	assert_int_equal(identity_create(dir, 344003, &identity), CPD_OK);
+	return identity;
+}
+
+static void create_and_free(const char *dir)
+{
+	identity_free(create(dir));
+}
+
+static enum cpd_error load_error(const char *dir)
+{
+	struct identity *identity = (struct identity *)(uintptr_t)1;
+	const char *problem = NULL;
+	enum cpd_error error = identity_load(dir, &identity, &problem);
+
+	if (error == CPD_OK)
+		identity_free(identity);
+	else
+		assert_null(identity);
+	assert_non_null(problem);
+	return error;
+}
+
+/* ---------------------------------------------------------------- tests */
+
+static void a_created_identity_loads_with_the_same_keys(void **state)
+{
+	const char *dir = "id";
+	struct identity *made = create(dir), *loaded;
+	struct certificate a = { 0 }, b = { 0 };
+	const char *problem;
+
+	(void)state;
+	assert_int_equal(identity_load(dir, &loaded, &problem), CPD_OK);
+	identity_public_keys(made, &a);
+	identity_public_keys(loaded, &b);
+	assert_memory_equal(a.signing_key, b.signing_key, 32);
+	assert_memory_equal(a.sealing_key, b.sealing_key, 32);
+	assert_memory_equal(a.transport_key, b.transport_key, 32);
+	assert_memory_not_equal(a.sealing_key, a.transport_key, 32);
+	assert_int_equal(identity_node(loaded), 344003);
+	assert_int_equal(identity_epoch(loaded), 1);
+	assert_int_equal(identity_key_number(loaded), 1);
+	assert_null(identity_anchor(loaded));
+	identity_free(made);
+	identity_free(loaded);
+	identity_free(NULL);
+}
+
+static void two_identities_have_different_keys(void **state)
+{
+	struct certificate a = { 0 }, b = { 0 };
+	struct identity *one = create("a"), *two = create("b");
+
+	(void)state;
+	identity_public_keys(one, &a);
+	identity_public_keys(two, &b);
+	assert_memory_not_equal(a.signing_key, b.signing_key, 32);
+	assert_memory_not_equal(a.sealing_key, b.sealing_key, 32);
+	assert_memory_not_equal(a.transport_key, b.transport_key, 32);
+	identity_free(one);
+	identity_free(two);
+}
+
+static void transport_keys_are_a_curve_pair(void **state)
+{
+	struct identity *identity = create("id");
+	uint8_t public_key[32], secret_key[32], product[32];
+	struct certificate own = { 0 };
+
+	(void)state;
+	identity_transport_keys(identity, public_key, secret_key);
+	identity_public_keys(identity, &own);
+	crypto_scalarmult_base(product, secret_key);
+	assert_memory_equal(product, public_key, 32);
+	assert_memory_equal(own.transport_key, public_key, 32);
+	identity_free(identity);
+}
+
+static void every_secret_is_private_from_its_first_byte(void **state)
+{
+	static const char *const names[] = { "signing.key", "sealing.key", "transport.key", "epoch", "node" };
+	const char *dir = "id";
+	mode_t before = umask(0);
+	struct stat info;
+
+	(void)state;
+	create_and_free(dir);
+	umask(before);
+	assert_int_equal(stat(dir, &info), 0);
+	assert_int_equal(info.st_mode & 0777, 0700);
+	for (size_t i = 0; i < sizeof(names) / sizeof(names[0]); i++) {
+		assert_int_equal(stat(in(dir, names[i]), &info), 0);
+		assert_int_equal(info.st_mode & 0777, 0600);
+		assert_int_not_equal(access(in(dir, "signing.key.new"), F_OK), 0);
+	}
+}
+
+static void keys_are_never_made_over_existing_ones(void **state)
+{
+	const char *dir = "id";
+	char before[128], after[128];
+	struct identity *identity;
+
+	(void)state;
+	create_and_free(dir);
+	read_file(in(dir, "signing.key"), before, sizeof(before));
+	assert_int_equal(identity_create(dir, 5, &identity), CPD_ERR_EXISTS);
+	assert_null(identity);
+	assert_non_null(strstr(crypto_problem(), "signing.key"));
+	read_file(in(dir, "signing.key"), after, sizeof(after));
+	assert_string_equal(before, after);
+}
+
+static void a_creation_cut_off_half_way_is_done_again(void **state)
+{
+	const char *dir = "id";
+	struct identity *identity;
+
+	(void)state;
+	create_and_free(dir);
+	/* As after a power cut: all but the last file, and a temporary one half written. */
+	assert_int_equal(unlink(in(dir, "signing.key")), 0);
+	write_file(in(dir, "signing.key.new"), "0123", 4);
+	assert_int_equal(load_error(dir), CPD_ERR_NOT_FOUND);
+	assert_int_equal(identity_create(dir, 344003, &identity), CPD_OK);
+	identity_free(identity);
+	assert_int_equal(load_error(dir), CPD_OK);
+}
+
+static void an_empty_folder_is_no_identity(void **state)
+{
+	(void)state;
+	assert_int_equal(load_error("."), CPD_ERR_NOT_FOUND);
+	assert_int_equal(load_error("nowhere"), CPD_ERR_NOT_FOUND);
+}
+
+static void a_key_that_others_may_read_is_refused_with_the_cure(void **state)
+{
+	static const char *const names[] = { "signing.key", "sealing.key", "transport.key" };
+	static const mode_t modes[] = { 0640, 0604, 0620, 0601 };
+	const char *dir = "id";
+
+	(void)state;
+	create_and_free(dir);
+	for (size_t i = 0; i < 3; i++) {
+		for (size_t m = 0; m < 4; m++) {
+			assert_int_equal(chmod(in(dir, names[i]), modes[m]), 0);
+			assert_int_equal(load_error(dir), CPD_ERR_STATE);
+			assert_non_null(strstr(crypto_problem(), names[i]));
+			assert_non_null(strstr(crypto_problem(), "chmod 600"));
+		}
+		assert_int_equal(chmod(in(dir, names[i]), 0600), 0);
+	}
+	assert_int_equal(load_error(dir), CPD_OK);
+}
+
+static void a_folder_that_others_may_write_is_refused(void **state)
+{
+	const char *dir = "id";
+
+	(void)state;
+	create_and_free(dir);
+	assert_int_equal(chmod(dir, 0770), 0);
+	assert_int_equal(load_error(dir), CPD_ERR_STATE);
+	assert_non_null(strstr(crypto_problem(), "chmod 700"));
+	assert_int_equal(chmod(dir, 0700), 0);
+}
+
+/* Every length of every file but the whole one; and other text than was written. */
+static void half_written_or_garbage_files_are_refused_by_name(void **state)
+{
+	static const char *const names[] = { "signing.key", "sealing.key", "transport.key", "epoch", "node", "region.pub" };
+	static const char *const garbage[] = { "", "\n", "zz\n", "-1\n", "01\n", "0\n", "1 \n", "99999999999\n", "1 0\n", "0 1 2\n" };
+	struct region_anchor anchor = test_anchor();
+	const char *dir = "id";
+	char whole[1024];
+	struct identity *identity;
+
+	(void)state;
+	identity = create(dir);
+	assert_int_equal(identity_install(identity, 344003, 2, &anchor), CPD_OK);
+	identity_free(identity);
+	for (size_t i = 0; i < sizeof(names) / sizeof(names[0]); i++) {
+		const char *path = in(dir, names[i]);
+		size_t len = read_file(path, whole, sizeof(whole));
+
+		for (size_t cut = 0; cut < len; cut++) {
+			write_file(path, whole, cut);
+			assert_int_equal(load_error(dir), CPD_ERR_MALFORMED);
+			assert_non_null(strstr(crypto_problem(), names[i]));
+		}
+		for (size_t g = 0; g < sizeof(garbage) / sizeof(garbage[0]); g++) {
+			write_file(path, garbage[g], strlen(garbage[g]));
+			assert_int_equal(load_error(dir), CPD_ERR_MALFORMED);
+		}
+		whole[len] = '\n'; /* one byte more than the whole */
+		write_file(path, whole, len + 1);
+		assert_int_equal(load_error(dir), CPD_ERR_MALFORMED);
+		write_file(path, whole, len);
+		assert_int_equal(load_error(dir), CPD_OK);
+	}
+}
+
+static void a_missing_companion_of_the_keys_is_damage(void **state)
+{
+	static const char *const names[] = { "sealing.key", "transport.key", "epoch", "node" };
+
+	(void)state;
+	for (size_t i = 0; i < sizeof(names) / sizeof(names[0]); i++) {
+		const char *dir = names[i]; /* a folder of its own for each */
+
+		create_and_free(dir);
+		assert_int_equal(unlink(in(dir, names[i])), 0);
+		assert_int_equal(load_error(dir), CPD_ERR_MALFORMED);
+		assert_non_null(strstr(crypto_problem(), names[i]));
+	}
+}
+
+static void no_secret_stands_in_a_problem(void **state)
+{
+	const char *dir = "id";
+	char text[128];
+
+	(void)state;
+	create_and_free(dir);
+	read_file(in(dir, "signing.key"), text, sizeof(text));
+	text[40] = 'x';
+	write_file(in(dir, "signing.key"), text, strlen(text));
+	assert_int_equal(load_error(dir), CPD_ERR_MALFORMED);
+	text[8] = '\0';
+	assert_null(strstr(crypto_problem(), text));
+}
+
+static void the_epoch_rises_on_disk_and_never_falls(void **state)
+{
+	const char *dir = "id";
+	struct identity *identity = create(dir), *again;
+	const char *problem;
+
+	(void)state;
+	assert_int_equal(identity_set_epoch(identity, 7), CPD_OK);
+	assert_int_equal(identity_epoch(identity), 7);
+	assert_int_equal(identity_set_epoch(identity, 6), CPD_ERR_STATE);
+	assert_int_equal(identity_epoch(identity), 7);
+	assert_int_equal(identity_set_epoch(identity, 7), CPD_OK);
+	assert_int_equal(identity_load(dir, &again, &problem), CPD_OK);
+	assert_int_equal(identity_epoch(again), 7);
+	assert_int_equal(identity_set_epoch(again, UINT32_MAX), CPD_OK);
+	identity_free(again);
+	assert_int_equal(identity_load(dir, &again, &problem), CPD_OK);
+	assert_int_equal(identity_epoch(again), UINT32_MAX);
+	identity_free(again);
+	identity_free(identity);
+}
+
+/* What cannot be written must not be used: an epoch that the next start does not know repeats ids. */
+static void an_epoch_that_cannot_be_written_is_not_taken(void **state)
+{
+	const char *dir = "id";
+	struct identity *identity;
+
+	(void)state;
+	identity = create(dir);
+	assert_int_equal(mkdir(in(dir, "epoch.new"), 0700), 0);
+	assert_int_equal(identity_set_epoch(identity, 2), CPD_ERR_IO);
+	assert_int_equal(identity_epoch(identity), 1);
+	assert_non_null(strstr(crypto_problem(), "epoch"));
+	assert_int_equal(rmdir(in(dir, "epoch.new")), 0);
+	assert_int_equal(identity_set_epoch(identity, 2), CPD_OK);
+	identity_free(identity);
+}
+
+static void an_installed_identity_knows_number_key_and_region(void **state)
+{
+	struct region_anchor anchor = test_anchor();
+	const char *dir = "id", *problem;
+	struct identity *identity = create(dir);
+
+	(void)state;
+	assert_int_equal(identity_install(identity, 0, 1, &anchor), CPD_ERR_RANGE);
+	assert_int_equal(identity_install(identity, 1, 0, &anchor), CPD_ERR_RANGE);
+	assert_null(identity_anchor(identity));
+	assert_int_equal(identity_install(identity, 344009, 3, &anchor), CPD_OK);
+	assert_int_equal(identity_node(identity), 344009);
+	identity_free(identity);
+	assert_int_equal(identity_load(dir, &identity, &problem), CPD_OK);
+	assert_int_equal(identity_node(identity), 344009);
+	assert_int_equal(identity_key_number(identity), 3);
+	assert_non_null(identity_anchor(identity));
+	assert_memory_equal(identity_anchor(identity), &anchor, sizeof(anchor));
+	identity_free(identity);
+}
+
+static void anchor_survives_its_text_and_no_changed_byte(void **state)
+{
+	struct region_anchor anchor = test_anchor(), back;
+	char text[LIMIT_ANCHOR];
+	size_t len;
+
+	(void)state;
+	assert_int_equal(region_anchor_format(&anchor, text, &len), CPD_OK);
+	assert_int_equal(region_anchor_parse((struct slice){ (uint8_t *)text, len }, &back), CPD_OK);
+	assert_memory_equal(&back, &anchor, sizeof(anchor));
+	for (size_t i = 0; i < len; i++) {
+		text[i] ^= 1;
+		assert_int_equal(region_anchor_parse((struct slice){ (uint8_t *)text, len }, &back), CPD_ERR_MALFORMED);
+		text[i] ^= 1;
+	}
+}
+
+static void anchor_with_names_that_break_lines_or_bounds_is_refused(void **state)
+{
+	struct region_anchor good = test_anchor(), bad;
+	char text[LIMIT_ANCHOR];
+	size_t len;
+
+	(void)state;
+	bad = good;
+	strcpy(bad.name, "Utrecht\nregion VR13");
+	assert_int_equal(region_anchor_format(&bad, text, &len), CPD_ERR_RANGE);
+	bad = good;
+	bad.name[0] = '\0';
+	assert_int_equal(region_anchor_format(&bad, text, &len), CPD_ERR_RANGE);
+	bad = good;
+	strcpy(bad.name, "\xc3\x28");
+	assert_int_equal(region_anchor_format(&bad, text, &len), CPD_ERR_RANGE);
+	bad = good;
+	strcpy(bad.network, "n l");
+	assert_int_equal(region_anchor_format(&bad, text, &len), CPD_ERR_RANGE);
+	bad = good;
+	strcpy(bad.region, "vr09");
+	assert_int_equal(region_anchor_format(&bad, text, &len), CPD_ERR_RANGE);
+	/* A key of small order would let anybody sign the directory. */
+	bad = good;
+	memset(bad.authority_key, 0, sizeof(bad.authority_key));
+	assert_int_equal(region_anchor_format(&bad, text, &len), CPD_ERR_RANGE);
+	/* The longest of everything fits its bound. */
+	memset(good.network, 'n', LIMIT_NETWORK);
+	memset(good.region, 'V', sizeof(good.region) - 1);
+	memset(good.name, 'x', LIMIT_NAME);
+	assert_int_equal(region_anchor_format(&good, text, &len), CPD_OK);
+	assert_int_equal(region_anchor_parse((struct slice){ (uint8_t *)text, len }, &bad), CPD_OK);
+}
+
+static void authority_is_made_once_and_loads_again(void **state)
+{
+	struct region_anchor names = test_anchor();
+	const char *dir = "authority";
+	struct authority *made, *loaded;
+	struct slice bytes = { (const uint8_t *)"x", 1 };
+	uint8_t signature[64];
+
+	(void)state;
+	assert_int_equal(authority_create(dir, &names, &made), CPD_OK);
+	assert_memory_not_equal(authority_anchor(made)->authority_key, names.authority_key, 32);
+	assert_int_equal(authority_create(dir, &names, &loaded), CPD_ERR_EXISTS);
+	assert_null(loaded);
+	assert_int_equal(authority_load(dir, &loaded), CPD_OK);
+	assert_memory_equal(authority_anchor(loaded), authority_anchor(made), sizeof(struct region_anchor));
+	assert_int_equal(authority_sign(loaded, SIGN_DIRECTORY, bytes, signature), CPD_OK);
+	assert_true(verify_bytes(authority_anchor(made)->authority_key, SIGN_DIRECTORY, "nl", bytes, signature));
+	authority_free(made);
+	authority_free(loaded);
+	authority_free(NULL);
+}
+
+static void authority_that_is_damaged_or_open_is_refused(void **state)
+{
+	struct region_anchor names = test_anchor();
+	const char *dir = "authority", *other = "other";
+	char text[1024];
+	struct authority *authority;
+	size_t len;
+
+	(void)state;
+	assert_int_equal(authority_create(dir, &names, &authority), CPD_OK);
+	authority_free(authority);
+	assert_int_equal(chmod(in(dir, "authority.key"), 0644), 0);
+	assert_int_equal(authority_load(dir, &authority), CPD_ERR_STATE);
+	assert_int_equal(chmod(in(dir, "authority.key"), 0600), 0);
+	/* The anchor of another region beside our key: every update would be refused everywhere. */
+	assert_int_equal(authority_create(other, &names, &authority), CPD_OK);
+	authority_free(authority);
+	len = read_file(in(other, "region.pub"), text, sizeof(text));
+	write_file(in(dir, "region.pub"), text, len);
+	assert_int_equal(authority_load(dir, &authority), CPD_ERR_MALFORMED);
+	assert_null(authority);
+}
+
+#define WITH_FOLDER(test) cmocka_unit_test_setup_teardown(test, scratch_make, scratch_remove)
+
+int main(void)
+{
+	const struct CMUnitTest tests[] = {
+		WITH_FOLDER(a_created_identity_loads_with_the_same_keys),
+		WITH_FOLDER(two_identities_have_different_keys),
+		WITH_FOLDER(transport_keys_are_a_curve_pair),
+		WITH_FOLDER(every_secret_is_private_from_its_first_byte),
+		WITH_FOLDER(keys_are_never_made_over_existing_ones),
+		WITH_FOLDER(a_creation_cut_off_half_way_is_done_again),
+		WITH_FOLDER(an_empty_folder_is_no_identity),
+		WITH_FOLDER(a_key_that_others_may_read_is_refused_with_the_cure),
+		WITH_FOLDER(a_folder_that_others_may_write_is_refused),
+		WITH_FOLDER(half_written_or_garbage_files_are_refused_by_name),
+		WITH_FOLDER(a_missing_companion_of_the_keys_is_damage),
+		WITH_FOLDER(no_secret_stands_in_a_problem),
+		WITH_FOLDER(the_epoch_rises_on_disk_and_never_falls),
+		WITH_FOLDER(an_epoch_that_cannot_be_written_is_not_taken),
+		WITH_FOLDER(an_installed_identity_knows_number_key_and_region),
+		cmocka_unit_test(anchor_survives_its_text_and_no_changed_byte),
+		cmocka_unit_test(anchor_with_names_that_break_lines_or_bounds_is_refused),
+		WITH_FOLDER(authority_is_made_once_and_loads_again),
+		WITH_FOLDER(authority_that_is_damaged_or_open_is_refused),
+	};
+
+	if (crypto_start() != CPD_OK)
+		return 1;
+	return cmocka_run_group_tests(tests, NULL, NULL);
+}
