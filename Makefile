@@ -87,14 +87,48 @@ $(BUILD)/cpctl: $(call obj,$(CPCTL_C)) $(LIBCRYPTO) $(LIBPROTO)
 # ---------------------------------------------------------------- tests
 UNIT_C := $(wildcard test/unit/test_*.c)
 UNIT   := $(UNIT_C:%.c=$(BUILD)/%)
-# A unit test links what it needs: archives are searched, so unused folders cost nothing.
-$(BUILD)/test/unit/test_%: $(BUILD)/obj/test/unit/test_%.o $(LIBS_ALL)
+# A unit test links what it needs: archives are searched, so unused folders cost nothing. Tests of the
+# shell need its objects too.
+SHELL_O   := $(filter-out $(BUILD)/obj/daemon/main.o,$(call obj,$(DAEMON_C)))
+LIBSHELL  := $(BUILD)/libshell.a
+$(eval $(call archive,$(LIBSHELL),$(SHELL_O)))
+$(BUILD)/test/unit/test_%: $(BUILD)/obj/test/unit/test_%.o $(LIBS_ALL) $(LIBSHELL)
 	@mkdir -p $(@D)
 	$(SAY) LD $@
-	$(Q)$(CC) $(LDFLAGS_ALL) -o $@ $< -Wl,--start-group $(LIBS_ALL) -Wl,--end-group -lcmocka -ljansson -llmdb -lsodium -lprotobuf-c -lpthread
+	$(Q)$(CC) $(LDFLAGS_ALL) -o $@ $< -Wl,--start-group $(LIBSHELL) $(LIBS_ALL) -Wl,--end-group -lcmocka $(DAEMON_LIBS)
+
+-include test/sim/sim.mk
+
+# Installs what is missing (apt), says what; nothing where it is there.
+deps:
+	@test/deps.sh
+
+# A region of seven nodes on this machine, with real processes. HOLD=0 ends after the proof.
+demo: deps
+	$(Q)$(MAKE) --no-print-directory all
+	$(Q)BUILD=$(BUILD) HOLD=$(or $(HOLD),1) python3 test/demo/demo.py
+
+# Every test; the last line is N passed, M failed.
+check: deps
+	$(Q)$(MAKE) --no-print-directory check-run
+
+check-run: all unit sim
+	$(Q)BUILD=$(BUILD) CC=$(CC) python3 test/run.py check
+
+# The same with sanitizers and more seeds.
+check-all: deps
+	$(Q)$(MAKE) --no-print-directory all unit sim
+	$(Q)$(MAKE) --no-print-directory BUILD=$(BUILD)/asan SAN=address,undefined all unit sim
+	$(Q)BUILD=$(BUILD) CC=$(CC) python3 test/run.py check-all
+
+unit: $(UNIT)
+sim: $(BUILD)/test/sim/sim
+
+layers: $(LIBS_ALL)
+	$(Q)BUILD=$(BUILD) CC=$(CC) test/layers.sh
 
 clean:
 	rm -rf $(BUILD)
 
 -include $(shell find $(BUILD)/obj -name '*.d' 2>/dev/null)
-.PHONY: all clean
+.PHONY: all clean deps demo check check-run check-all unit sim layers
