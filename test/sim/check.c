@@ -1,0 +1,550 @@
+/* check.c: what must hold after every step. The disks alone change what a region knows, so the rules are
+ * judged at each committed change, at each frame that leaves and at each item that is handed to a link:
+ * that is every step at the cost of what changed. */
+#include <stdlib.h>
+#include <string.h>
+
+#include "test/sim/sim.h"
+
+#define STARVED_MS (15 * SIM_MINUTE)
+
+/* ---------------------------------------------------------------- registry and sets */
+
+static size_t bucket_of(const struct message_id *id)
+{
+	return random_mix((uint64_t)id->origin << 40 ^ (uint64_t)id->epoch << 32 ^ id->sequence) % 1024;
+}
+
+struct sim_message *message_known(struct world *world, const struct message_id *id, const struct hash8 *hash)
+{
+	struct sim_message *message = world->messages[bucket_of(id)];
+	for (; message != NULL; message = message->next)
+		if (message_id_equal(&message->id, id) && (hash == NULL || memcmp(hash, &message->hash, sizeof(*hash)) == 0))
+			return message;
+	return NULL;
+}
+
+void message_add(struct world *world, struct sim_message *message)
+{
+	struct sim_message **bucket = &world->messages[bucket_of(&message->id)];
+	message->next = *bucket;
+	*bucket = message;
+	message->is_committed = true;
+	world->message_count++;
+	world->figures->branches[BRANCH_MESSAGES]++;
+}
+
+static uint64_t shown_key(const struct sim_node *node, unsigned generation, const struct message_id *id)
+{
+	uint64_t key = random_mix((uint64_t)node->number << 32 | generation);
+	key = random_mix(key ^ ((uint64_t)id->origin << 32 | id->epoch));
+	key = random_mix(key ^ id->sequence);
+	return key != 0 ? key : 1;
+}
+
+static bool set_holds(const struct world *world, uint64_t key)
+{
+	if (world->shown_room == 0)
+		return false;
+	for (size_t at = key % world->shown_room;; at = (at + 1) % world->shown_room) {
+		if (world->shown[at] == key)
+			return true;
+		if (world->shown[at] == 0)
+			return false;
+	}
+}
+
+static void set_add(struct world *world, uint64_t key)
+{
+	if (world->shown_count * 2 >= world->shown_room) {
+		uint64_t *old = world->shown;
+		size_t room = world->shown_room;
+		world->shown_room = room * 2 + 1024;
+		world->shown = sim_alloc(world->shown_room * sizeof(*old));
+		world->shown_count = 0;
+		for (size_t i = 0; i < room; i++)
+			if (old[i] != 0)
+				set_add(world, old[i]);
+		free(old);
+	}
+	if (set_holds(world, key))
+		return;
+	size_t at = key % world->shown_room;
+	while (world->shown[at] != 0)
+		at = (at + 1) % world->shown_room;
+	world->shown[at] = key;
+	world->shown_count++;
+}
+
+static bool was_shown(const struct sim_node *node, const struct message_id *id)
+{
+	for (unsigned generation = 0; generation <= node->generation; generation++)
+		if (set_holds(node->world, shown_key(node, generation, id)))
+			return true;
+	return false;
+}
+
+static bool decode_row(struct sim_node *node, const struct disk_row *row, struct custody *out)
+{
+	custody_init(out);
+	if (row == NULL)
+		return false;
+	if (custody_decode((struct slice){row->data, row->len}, out) == CPD_OK)
+		return true;
+	fail(node->world, node, NULL, "a custody record cannot be read back");
+	return false;
+}
+
+static bool custody_on_disk(struct sim_node *node, const struct message_id *id, struct custody *out)
+{
+	struct disk_key key = disk_key_id(id);
+	return decode_row(node, disk_get(&node->disk, DISK_CUSTODY, &key), out);
+}
+
+static bool holds_envelope(const struct sim_node *node, const struct message_id *id)
+{
+	struct disk_key key = disk_key_id(id);
+	return disk_get(&node->disk, DISK_ENVELOPES, &key) != NULL;
+}
+
+#define ENDED_BY_ORIGIN (CUSTODY_IS_EXPIRED | CUSTODY_IS_WITHDRAWN | CUSTODY_IS_SUPERSEDED)
+
+/* ---------------------------------------------------------------- custody records */
+
+static struct sim_outcome *outcome_of(struct sim_message *message, uint32_t node)
+{
+	for (size_t i = 0; i < message->outcome_count; i++)
+		if (message->outcomes[i].node == node)
+			return &message->outcomes[i];
+	return NULL;
+}
+
+/* Rules 5 and 7: at the origin states move forward only, and what they say is true. */
+static void check_origin(struct sim_node *node, struct sim_message *message, const struct custody *old, const struct custody *new)
+{
+	struct world *world = node->world;
+	for (size_t i = 0; i < new->recipient_count; i++) {
+		const struct recipient *now = &new->recipients[i];
+		const struct recipient *before = old != NULL ? custody_recipient(old, now->node) : NULL;
+		struct sim_outcome *outcome = outcome_of(message, now->node);
+		struct sim_node *recipient = world_node(world, now->node);
+		if (before != NULL && level_merge(before->level, now->level) != now->level)
+			fail(world, node, &new->id, "states only move forward: %u went from %s back to %s", now->node, level_name(before->level), level_name(now->level));
+		if (outcome == NULL) {
+			fail(world, node, &new->id, "%u became a recipient of a message that is not for it", now->node);
+			continue;
+		}
+		outcome->level = level_merge(outcome->level, now->level);
+		if (level_is_addressees(now->level) && now->level != LEVEL_SUPERSEDED && now->level != LEVEL_WITHDRAWN && !message->is_state
+		    && !was_shown(recipient, &new->id) && now->node != node->number)
+			fail(world, node, &new->id, "receipts are true: %u is told to have it (%s), and never had", now->node, level_name(now->level));
+	}
+	if (old != NULL && new->recipient_count < old->recipient_count)
+		fail(world, node, &new->id, "a recipient vanished from the origin's record");
+	if (new->flags & CUSTODY_IS_CLOSED && (old == NULL || !(old->flags & CUSTODY_IS_CLOSED)))
+		message->closed_ms = world->now_ms;
+	message->flags |= new->flags;
+}
+
+/* Custody: "passed" is said only of a neighbour that has had it on its disk. */
+static void check_passed(struct sim_node *node, const struct sim_message *message, const struct custody *old, const struct custody *new)
+{
+	for (size_t i = 0; i < new->recipient_count; i++) {
+		const struct recipient *now = &new->recipients[i];
+		const struct recipient *before = old != NULL ? custody_recipient(old, now->node) : NULL;
+		if (now->hop != HOP_PASSED || (before != NULL && before->hop == HOP_PASSED))
+			continue;
+		const struct sim_node *via = world_node(node->world, now->via);
+		if (via == NULL || !(message->held_mask & (1u << via->index)))
+			fail(node->world, node, &new->id, "custody: passed to %u, which never had it on its disk", now->via);
+	}
+}
+
+static void check_custody_put(struct sim_node *node, const struct disk_change *change)
+{
+	struct disk_key key = change->row->key;
+	struct custody old;
+	struct custody new;
+	bool has_old = decode_row(node, disk_get(&node->disk, DISK_CUSTODY, &key), &old);
+	if (!decode_row(node, change->row, &new))
+		goto out;
+	struct sim_message *message = message_known(node->world, &new.id, &new.hash);
+	if (message == NULL) {
+		fail(node->world, node, &new.id, "a custody record of a message that nobody wrote");
+		goto out;
+	}
+	if (!(new.flags & CUSTODY_IS_PARTIAL))
+		message->held_mask |= 1u << node->index;
+	if (new.flags & CUSTODY_IS_ORIGIN)
+		check_origin(node, message, has_old ? &old : NULL, &new);
+	if (!message->is_state && message->dropped_ms == INT64_MAX && !message->is_lost)
+		check_passed(node, message, has_old ? &old : NULL, &new);
+out:
+	custody_clear(&old);
+	custody_clear(&new);
+}
+
+static void check_custody_delete(struct sim_node *node, const struct disk_change *change)
+{
+	struct custody old;
+	if (!decode_row(node, disk_get(&node->disk, DISK_CUSTODY, &change->row->key), &old))
+		return;
+	const struct sim_message *message = message_known(node->world, &old.id, &old.hash);
+	bool is_state = message != NULL && message->is_state;
+	if (old.flags & CUSTODY_IS_ORIGIN && !(old.flags & CUSTODY_IS_FINAL) && !is_state)
+		fail(node->world, node, &old.id, "custody: the origin's record goes before its grace is over");
+	for (size_t i = 0; i < old.recipient_count && !is_state; i++)
+		if (old.recipients[i].hop == HOP_QUEUED || old.recipients[i].hop == HOP_UNROUTED)
+			fail(node->world, node, &old.id, "custody: a record goes while %u still waits to be served", old.recipients[i].node);
+	custody_clear(&old);
+}
+
+void check_change(struct sim_node *node, const struct disk_change *change)
+{
+	if (node->world->is_failed)
+		return;
+	if (change->table == DISK_CUSTODY && !change->is_delete)
+		check_custody_put(node, change);
+	else if (change->table == DISK_CUSTODY)
+		check_custody_delete(node, change);
+	else if (change->table == DISK_INBOX && !change->is_delete && disk_get(&node->disk, DISK_INBOX, &change->row->key) != NULL)
+		fail(node->world, node, NULL, "an inbox row is written over");
+}
+
+/* ---------------------------------------------------------------- after the batch */
+
+/* Rule 1: who lets a message go must be allowed to. */
+static void check_dropped(struct sim_node *node, const struct message_id *id)
+{
+	struct world *world = node->world;
+	struct custody custody;
+	if (holds_envelope(node, id))
+		return;
+	bool has_record = custody_on_disk(node, id, &custody);
+	struct sim_message *message = message_known(world, id, has_record ? &custody.hash : NULL);
+	if (message == NULL || message->is_state)
+		goto out;
+	for (size_t i = 0; has_record && i < custody.recipient_count; i++)
+		if (custody.recipients[i].hop == HOP_QUEUED || custody.recipients[i].hop == HOP_UNROUTED)
+			fail(world, node, id, "custody: the envelope goes while %u still waits to be served", custody.recipients[i].node);
+	if (id->origin != node->number || message->is_lost)
+		goto out;
+	message->dropped_ms = world->now_ms;
+	if (!has_record || !(custody.flags & CUSTODY_IS_FINAL))
+		fail(world, node, id, "custody: the origin lets its message go before its grace is over");
+	else if (world->now_ms - message->closed_ms < world->grace_ms - 1000)
+		fail(world, node, id, "custody: grace was %lld s short", (long long)(world->grace_ms - world->now_ms + message->closed_ms) / 1000);
+	for (size_t i = 0; has_record && !(custody.flags & ENDED_BY_ORIGIN) && i < custody.recipient_count; i++)
+		if (!level_closes(custody.recipients[i].level, message->closing_level))
+			fail(world, node, id, "custody: let go at the origin while %u stands at %s", custody.recipients[i].node, level_name(custody.recipients[i].level));
+out:
+	custody_clear(&custody);
+}
+
+static void check_large(struct sim_node *node, const struct sim_message *message)
+{
+	for (uint32_t i = 0; i < tree_leaf_count(message->body_len); i++) {
+		struct disk_key key = disk_key_leaf(&message->id, i);
+		const struct disk_row *row = disk_get(&node->disk, DISK_LEAVES, &key);
+		if (row == NULL || row->len != tree_leaf_length(message->body_len, i) || memcmp(row->data, message->body + (size_t)i * LIMIT_LEAF, row->len) != 0)
+			fail(node->world, node, &message->id, "what is shown is what was written: leaf %u is %s", i, row == NULL ? "not there" : "another");
+	}
+}
+
+/* Rules 3 and 4: nothing is shown twice, and what is shown is what was written. */
+static void check_shown(struct sim_node *node, const struct message_id *id)
+{
+	struct world *world = node->world;
+	struct disk_key key = disk_key_id(id);
+	const struct disk_row *envelope = disk_get(&node->disk, DISK_ENVELOPES, &key);
+	struct custody custody;
+	if (!custody_on_disk(node, id, &custody)) {
+		fail(world, node, id, "shown without a custody record");
+		return;
+	}
+	const struct sim_message *message = message_known(world, id, &custody.hash);
+	if (message == NULL || envelope == NULL || envelope->len != message->envelope_len || memcmp(envelope->data, message->envelope, envelope->len) != 0)
+		fail(world, node, id, "what is shown is what was written: the envelope is %s", envelope == NULL ? "not there" : "another");
+	else
+		check_large(node, message);
+	if (set_holds(world, shown_key(node, node->generation, id)))
+		fail(world, node, id, "shown twice to %u on one disk", node->number);
+	set_add(world, shown_key(node, node->generation, id));
+	world->figures->branches[BRANCH_SHOWN]++;
+	if (custody.flags & CUSTODY_IS_LATE)
+		world->figures->branches[BRANCH_LATE]++;
+	trace(world, node, id, "shown");
+	custody_clear(&custody);
+	if (message != NULL && outcome_of((struct sim_message *)(uintptr_t)message, node->number) == NULL)
+		fail(world, node, id, "shown to %u, for whom it is not", node->number);
+	if (message != NULL)
+		plan_operate_soon(node, message);
+}
+
+void check_committed(struct sim_node *node, const struct disk_change *change)
+{
+	struct message_id id;
+	if (node->world->is_failed)
+		return;
+	if (change->table == DISK_ENVELOPES && change->is_delete) {
+		disk_read_id(change->row->key.bytes, &id);
+		check_dropped(node, &id);
+	} else if (change->table == DISK_INBOX && !change->is_delete) {
+		memcpy(&id, change->row->data, sizeof(id));
+		check_shown(node, &id);
+	}
+}
+
+/* A link puts the number of the session above the 48 bits of a serial. */
+static struct sim_arrival *arrival_of(struct sim_end *end, uint64_t serial)
+{
+	serial &= (UINT64_C(1) << 48) - 1;
+	struct sim_arrival *arrival = &end->arrivals[serial % SIM_ARRIVALS];
+	if (arrival->serial != serial)
+		*arrival = (struct sim_arrival){.serial = serial};
+	return arrival;
+}
+
+void check_circuit(struct sim_end *end, uint32_t peer_epoch)
+{
+	if (peer_epoch != 0 && end->peer_epoch == peer_epoch)
+		return;
+	memset(end->arrivals, 0, sizeof(end->arrivals));
+	end->peer_epoch = peer_epoch;
+}
+
+void check_raised(struct sim_end *end, uint64_t serial)
+{
+	struct sim_arrival *arrival = arrival_of(end, serial);
+	arrival->state = ARRIVAL_RAISED;
+	memset(&arrival->id, 0, sizeof(arrival->id));
+}
+
+void check_arrived(struct sim_end *end, uint64_t serial, const struct message_id *id)
+{
+	arrival_of(end, serial)->id = *id;
+}
+
+/* Rule 2, the disk's side: what will be acknowledged now stands on it. */
+void check_settled(struct sim_node *node, const struct sim_settled *settled)
+{
+	struct sim_arrival *arrival = arrival_of(settled->end, settled->serial);
+	const struct message_id *id = &arrival->id;
+	struct world *world = node->world;
+	struct disk_key key = disk_key_id(id);
+	arrival->state = ARRIVAL_COMMITTED;
+	if (settled->reason != REFUSED_NONE || world->is_failed)
+		return;
+	const struct sim_message *message = message_known(world, id, NULL);
+	if (message == NULL || message->is_state || message->dropped_ms != INT64_MAX || message->is_lost)
+		return;
+	if (disk_get(&node->disk, DISK_CUSTODY, &key) == NULL)
+		fail(world, node, id, "custody: serial %llu will be acknowledged, and the message is not on the disk", (unsigned long long)settled->serial);
+}
+
+/* ---------------------------------------------------------------- frames */
+
+static bool bit_is_set(const struct bitmap *bitmap, uint64_t index)
+{
+	return index / 8 < bitmap->len && bitmap->bits[index / 8] >> (index % 8) & 1;
+}
+
+/* A serial that its sender made void is counted without a commit; all others were handed to the host. */
+static void check_acknowledged(struct sim_end *end, uint64_t received, const struct bitmap *bitmap)
+{
+	for (size_t i = 0; i < SIM_ARRIVALS; i++) {
+		const struct sim_arrival *arrival = &end->arrivals[i];
+		if (arrival->state == ARRIVAL_RAISED && (arrival->serial <= received || bit_is_set(bitmap, arrival->serial - received - 1)))
+			fail(end->node->world, end->node, arrival->id.sequence != 0 ? &arrival->id : NULL, "acknowledged to %u before the commit: serial %llu",
+			    end->peer, (unsigned long long)arrival->serial);
+	}
+}
+
+/* Rules 2 and 6 on the wire. */
+void check_frame(struct sim_end *end, struct slice bytes)
+{
+	static struct frame frame;
+	struct world *world = end->node->world;
+	if (frame_decode(bytes, &frame) != CPD_OK) {
+		fail(world, end->node, NULL, "a link makes a frame that cannot be read");
+		return;
+	}
+	if (frame.has & FRAME_ACK)
+		check_acknowledged(end, frame.ack_received, &frame.ack_bitmap);
+	if (frame.has & FRAME_HELLO && frame.hello.your_epoch == end->peer_epoch)
+		check_acknowledged(end, frame.hello.received, &frame.hello.received_bitmap);
+	if (!(frame.has & FRAME_DATA))
+		return;
+	if (frame.data.precedence == PRECEDENCE_FLASH) {
+		end->flash_waiting -= end->flash_waiting < frame.data.piece.len ? end->flash_waiting : frame.data.piece.len;
+	} else if (end->flash_waiting > 0) {
+		fail(world, end->node, NULL, "precedence: a piece of %s leaves for %u while %zu bytes of FLASH wait", precedence_name(frame.data.precedence),
+		    end->peer, end->flash_waiting);
+	}
+	int64_t takes_ms = (int64_t)bytes.len * 8000 / end->bits_per_second;
+	if (frame.data.precedence != PRECEDENCE_FLASH && takes_ms > 10000)
+		fail(world, end->node, NULL, "precedence: a piece keeps the wire to %u busy for %lld s", end->peer, (long long)takes_ms / 1000);
+}
+
+/* ---------------------------------------------------------------- what the relay hands to a link */
+
+static bool is_same_ref(const struct item_ref *a, const struct item_ref *b)
+{
+	return a->type == b->type && a->counter == b->counter && a->index == b->index && message_id_equal(&a->id, &b->id);
+}
+
+void check_given(struct sim_end *end, const struct item_ref *ref, enum precedence asked)
+{
+	struct sim_node *node = end->node;
+	struct disk_key key = disk_key_queue(end->peer, ref->precedence, ref->counter);
+	if (ref->precedence != asked)
+		fail(node->world, node, &ref->id, "precedence: asked for %s, given %s", precedence_name(asked), precedence_name(ref->precedence));
+	if (ref->type != ITEM_TYPE_LEAF && disk_get(&node->disk, DISK_QUEUE, &key) == NULL)
+		fail(node->world, node, &ref->id, "row %llu for %u is given, and stands in no committed queue", (unsigned long long)ref->counter, end->peer);
+	for (size_t i = 0; i < end->under_way_count; i++) {
+		if (is_same_ref(&end->under_way[i], ref))
+			fail(node->world, node, &ref->id, "row %llu for %u is given while it is under way", (unsigned long long)ref->counter, end->peer);
+		if (end->under_way[i].precedence < asked)
+			asked = PRECEDENCE_COUNT; /* counted once below */
+	}
+	if (asked == PRECEDENCE_COUNT && ref->precedence == PRECEDENCE_FLASH)
+		node->world->figures->branches[BRANCH_PREEMPTED]++;
+	end->under_way = sim_grow(end->under_way, &end->under_way_room, end->under_way_count, sizeof(*ref));
+	end->under_way[end->under_way_count++] = *ref;
+}
+
+void check_taken_back(struct sim_end *end, const struct item_ref *ref)
+{
+	end->starved_since[ref->precedence] = end->node->world->now_ms;
+	for (size_t i = 0; i < end->under_way_count; i++) {
+		if (!is_same_ref(&end->under_way[i], ref))
+			continue;
+		end->under_way[i] = end->under_way[--end->under_way_count];
+		return;
+	}
+	fail(end->node->world, end->node, &ref->id, "the link to %u answers for an item that was not under way", end->peer);
+}
+
+static const struct disk_row *first_idle_row(struct sim_end *end, enum precedence precedence)
+{
+	struct disk_key from = disk_key_queue(end->peer, precedence, 0);
+	const struct disk_rows *rows = &end->node->disk.tables[DISK_QUEUE];
+	size_t at = disk_seek(&end->node->disk, DISK_QUEUE, &from);
+	from.len = 5;
+	for (; at < rows->count && disk_has_prefix(rows->rows[at], &from); at++) {
+		struct relay_row row;
+		bool is_under_way = false;
+		memcpy(&row, rows->rows[at]->data, sizeof(row));
+		for (size_t i = 0; i < end->under_way_count && !is_under_way; i++)
+			is_under_way = end->under_way[i].counter == row.ref.counter && end->under_way[i].type != ITEM_TYPE_LEAF;
+		if (!is_under_way)
+			return rows->rows[at];
+	}
+	return NULL;
+}
+
+/* Rule 6, and no row is forgotten: after a fill, what the link would take and the relay does not give
+ * may wait for a refusal's pause or a look behind the window, never for long. */
+void check_queue(struct sim_end *end)
+{
+	struct world *world = end->node->world;
+	for (int p = 0; p < PRECEDENCE_COUNT && !world->is_failed; p++) {
+		const struct disk_row *idle = link_can_send(end->link, (enum precedence)p) ? first_idle_row(end, (enum precedence)p) : NULL;
+		uint64_t counter = idle != NULL ? disk_read_u64(idle->key.bytes + 5) : 0;
+		if (counter == 0 || counter != end->starved_row[p]) {
+			end->starved_row[p] = counter;
+			end->starved_since[p] = world->now_ms;
+		} else if (world->now_ms - end->starved_since[p] > STARVED_MS) {
+			struct relay_row row;
+			memcpy(&row, idle->data, sizeof(row));
+			fail(world, end->node, &row.ref.id, "row %llu of %s for %u waits %lld s while the link would take it", (unsigned long long)counter,
+			    precedence_name((enum precedence)p), end->peer, (long long)(world->now_ms - end->starved_since[p]) / 1000);
+		}
+	}
+}
+
+/* ---------------------------------------------------------------- disks lost */
+
+void check_disk_replaced(struct sim_node *node)
+{
+	struct world *world = node->world;
+	const struct disk_rows *inbox = &node->disk.tables[DISK_INBOX];
+	for (size_t i = 0; i < inbox->count; i++) {
+		struct message_id id;
+		memcpy(&id, inbox->rows[i]->data, sizeof(id));
+		set_add(world, shown_key(node, node->generation, &id));
+	}
+	for (size_t b = 0; b < 1024; b++)
+		for (struct sim_message *message = world->messages[b]; message != NULL; message = message->next)
+			if (message->origin == node && message->dropped_ms == INT64_MAX && !holds_envelope(node, &message->id))
+				message->is_lost = true;
+}
+
+/* ---------------------------------------------------------------- the end */
+
+static void check_recipient(struct world *world, struct sim_message *message, const struct sim_outcome *outcome)
+{
+	struct sim_node *recipient = world_node(world, outcome->node);
+	bool is_ended = message->flags & ENDED_BY_ORIGIN;
+	if (!was_shown(recipient, &message->id) && !is_ended && outcome->level != LEVEL_UNDELIVERABLE)
+		fail(world, recipient, &message->id, "no silent end: never shown at %u, and its author was told nothing (%s)", outcome->node, level_name(outcome->level));
+	if (was_shown(recipient, &message->id) && !is_ended && !level_closes(outcome->level, message->closing_level) && recipient != message->origin)
+		fail(world, recipient, &message->id, "shown at %u and answered, and the author stands at %s", outcome->node, level_name(outcome->level));
+	/* A disk that was lost gets again what the origin still kept when all was whole. */
+	if (!is_ended && recipient != message->origin && recipient->generation_ms < message->dropped_ms && message->dropped_ms > world->active_ms + 3 * SIM_HOUR
+	    && message->created_ms + message->lifetime_ms > world->active_ms + 3 * SIM_HOUR && !set_holds(world, shown_key(recipient, recipient->generation, &message->id)))
+		fail(world, recipient, &message->id, "%u lost its disk and was not offered again what the origin keeps", outcome->node);
+}
+
+static void check_message(struct world *world, struct sim_message *message)
+{
+	if (message->is_lost || message->is_state)
+		return;
+	if (!(message->flags & CUSTODY_IS_CLOSED))
+		fail(world, message->origin, &message->id, "not closed %lld h after the last fault", (long long)((world->now_ms - world->active_ms) / SIM_HOUR));
+	else if (message->dropped_ms == INT64_MAX && outcome_of(message, message->origin->number) == NULL && !(message->flags & CUSTODY_IS_ADDRESSEE))
+		fail(world, message->origin, &message->id, "its grace is over and the origin still keeps it");
+	for (size_t i = 0; i < message->outcome_count && !message->is_reissued; i++)
+		check_recipient(world, message, &message->outcomes[i]);
+}
+
+static void check_rest(struct world *world, struct sim_node *node)
+{
+	const struct disk_rows *queue = &node->disk.tables[DISK_QUEUE];
+	const struct disk_rows *timers = &node->disk.tables[DISK_TIMERS];
+	const struct disk_rows *envelopes = &node->disk.tables[DISK_ENVELOPES];
+	struct relay_row row;
+	struct message_id id;
+	if (queue->count > 0) {
+		memcpy(&row, queue->rows[0]->data, sizeof(row));
+		fail(world, node, &row.ref.id, "at rest, %zu rows stand in queues; the first for %u, type %d", queue->count, disk_read_u32(queue->rows[0]->key.bytes), (int)row.ref.type);
+	}
+	if (timers->count > 0) {
+		disk_read_id(timers->rows[0]->key.bytes + 8, &id);
+		fail(world, node, &id, "at rest, %zu timers stand", timers->count);
+	}
+	for (size_t i = 0; i < envelopes->count; i++) {
+		struct custody custody;
+		disk_read_id(envelopes->rows[i]->key.bytes, &id);
+		if (!custody_on_disk(node, &id, &custody))
+			fail(world, node, &id, "an envelope without a custody record");
+		else if (!(custody.flags & (CUSTODY_IS_ADDRESSEE | CUSTODY_IS_STATE | CUSTODY_IS_ORIGIN)))
+			fail(world, node, &id, "at rest, a relay still keeps an envelope");
+		custody_clear(&custody);
+	}
+	for (size_t i = 0; i < node->end_count; i++)
+		if (node->ends[i]->under_way_count > 0)
+			fail(world, node, &node->ends[i]->under_way[0].id, "at rest, %zu items are under way to %u", node->ends[i]->under_way_count, node->ends[i]->peer);
+	if (relay_counters(node->relay)->floor != relay_counters(node->relay)->next_sequence)
+		fail(world, node, NULL, "at rest, the floor of %u stands at %llu, its next sequence is %llu", node->number,
+		    (unsigned long long)relay_counters(node->relay)->floor, (unsigned long long)relay_counters(node->relay)->next_sequence);
+}
+
+void check_end(struct world *world)
+{
+	for (size_t b = 0; b < 1024; b++)
+		for (struct sim_message *message = world->messages[b]; message != NULL && !world->is_failed; message = message->next)
+			check_message(world, message);
+	for (size_t i = 0; i < world->node_count && !world->is_failed; i++)
+		check_rest(world, &world->nodes[i]);
+}

@@ -1,0 +1,469 @@
+/* plan.c: what people write and do, and what goes wrong when; all drawn from the seed beforehand where
+ * it can be, so that a change in one decision does not move all the others. */
+#include <stdlib.h>
+#include <string.h>
+
+#include "proto/body.h"
+#include "proto/kind.h"
+#include "test/sim/body.h"
+#include "test/sim/make_verified.h"
+#include "test/sim/sim.h"
+
+#define GROUP_NSPS 7001
+#define GROUP_STAFF 7002
+
+/* ---------------------------------------------------------------- directory */
+
+static void make_update(struct world *world, uint32_t number, uint32_t version, size_t members_left_out)
+{
+	struct directory_update *update = &world->updates[world->update_count++];
+	update->number = number;
+	update->created_s = number * 100;
+	if (number == 1) {
+		update->certificates = sim_alloc(world->node_count * sizeof(*update->certificates));
+		for (size_t i = 0; i < world->node_count; i++) {
+			struct certificate *certificate = &update->certificates[update->certificate_count++];
+			certificate->node = world->nodes[i].number;
+			certificate->role = world->nodes[i].role;
+			certificate->key_number = 1;
+			certificate->transport_key[0] = (uint8_t)(i + 1);
+			snprintf(certificate->name, sizeof(certificate->name), "node %u", certificate->node);
+		}
+	}
+	update->groups = sim_alloc(2 * sizeof(*update->groups));
+	update->group_count = 2;
+	for (size_t g = 0; g < 2; g++) {
+		struct group *group = &update->groups[g];
+		size_t left_out = members_left_out;
+		group->number = g == 0 ? GROUP_NSPS : GROUP_STAFF;
+		group->version = version;
+		snprintf(group->name, sizeof(group->name), g == 0 ? "all nsps" : "staff");
+		group->members = sim_alloc(world->node_count * sizeof(uint32_t));
+		for (size_t i = 0; i < world->node_count; i++) {
+			if ((world->nodes[i].role == ROLE_ID_NSP) != (g == 0))
+				continue;
+			if (left_out > 0 && g == 0)
+				left_out--;
+			else
+				group->members[group->member_count++] = world->nodes[i].number;
+		}
+	}
+}
+
+static void plan_directory(struct world *world)
+{
+	make_update(world, 1, 1, 1);
+	make_update(world, 2, 2, 0);
+	for (size_t i = 0; i < world->node_count; i++) {
+		struct sim_node *node = &world->nodes[i];
+		if (directory_apply(node->directory, &world->updates[0]) != CPD_OK)
+			fail(world, node, NULL, "the first directory update is refused");
+		struct happening *comes = world_schedule(world, HAPPENS_DIRECTORY,
+		    world->active_ms / 4 + random_scale(&world->random, 1000, world->active_ms / 2));
+		comes->node = node;
+		comes->index = 1;
+	}
+}
+
+/* ---------------------------------------------------------------- messages */
+
+static uint32_t some_node(struct world *world, enum node_role role, const struct sim_node *not_this)
+{
+	for (;;) {
+		const struct sim_node *node = &world->nodes[random_range(&world->random, 0, (int64_t)world->node_count - 1)];
+		if (node != not_this && (role == ROLE_ID_UNKNOWN || node->role == role))
+			return node->number;
+	}
+}
+
+static void choose_kind(struct world *world, struct sim_plan *plan, const struct sim_node *origin)
+{
+	struct sim_random *random = &world->random;
+	int64_t dice = random_range(random, 0, 99);
+	plan->node_count = 1;
+	if (origin->role == ROLE_ID_NSP && dice < 25) {
+		plan->kind = 1;
+		plan->nodes[0] = 91001;
+		if (world->options.cps != 1 && random_chance(random, 50))
+			plan->nodes[plan->node_count++] = 91002;
+	} else if (origin->role == ROLE_ID_NSP && dice < 40) {
+		plan->kind = 2;
+		plan->nodes[0] = some_node(world, ROLE_ID_CP, origin);
+		if (random_chance(random, 50))
+			plan->nodes[plan->node_count++] = 92001;
+	} else if (origin->role == ROLE_ID_NSP && dice < 70) {
+		plan->kind = 3;
+		plan->nodes[0] = 92001;
+	} else if (origin->role != ROLE_ID_NSP && dice < 25) {
+		plan->kind = 4;
+		plan->nodes[0] = some_node(world, ROLE_ID_NSP, origin);
+	} else if (origin->role != ROLE_ID_NSP && dice < 60) {
+		plan->kind = 5;
+		plan->nodes[0] = some_node(world, ROLE_ID_NSP, origin);
+		if (random_chance(random, 50)) {
+			plan->node_count = 0;
+			plan->group = GROUP_NSPS;
+		}
+	} else {
+		plan->kind = 6;
+		plan->nodes[0] = some_node(world, ROLE_ID_UNKNOWN, origin);
+		if (random_chance(random, 20)) {
+			plan->node_count = 0;
+			plan->group = random_chance(random, 50) ? GROUP_NSPS : GROUP_STAFF;
+		} else if (random_chance(random, 15)) {
+			plan->large_len = (uint32_t)random_range(random, 5000, 60000);
+		}
+	}
+}
+
+static void plan_message(struct world *world, size_t index)
+{
+	struct sim_random *random = &world->random;
+	struct sim_plan *plan = &world->plans[index];
+	plan->at_ms = random_range(random, 30000, world->active_ms);
+	if (random_chance(random, 30)) /* bursts: backlogs are where precedence counts */
+		plan->at_ms = world->active_ms / 3 + random_range(random, 0, SIM_MINUTE);
+	plan->origin = (size_t)random_range(random, 0, (int64_t)world->node_count - 1);
+	choose_kind(world, plan, &world->nodes[plan->origin]);
+	plan->precedence = kind_find(plan->kind)->precedence;
+	if (plan->kind >= 5)
+		plan->precedence = (enum precedence)random_range(random, PRECEDENCE_ROUTINE, PRECEDENCE_FLASH);
+	plan->body_len = (uint32_t)random_scale(random, 1, 900);
+	plan->lifetime_s = (uint32_t)random_range(random, 3600, 24 * 3600);
+	if (random_chance(random, 8))
+		plan->lifetime_s = (uint32_t)random_range(random, 60, 1800);
+	if (plan->kind == 6 && random_chance(random, 20))
+		plan->closing_level = LEVEL_READ;
+	plan->supersedes_last = plan->kind != 1 && random_chance(random, 8);
+	plan->is_withdrawn = plan->kind != 1 && random_chance(random, 6);
+	plan->withdraw_after_ms = random_scale(random, 100, 2 * SIM_HOUR);
+	plan->is_held = plan->kind != 1 && random_chance(random, 4);
+	struct happening *write = world_schedule(world, HAPPENS_AUTHOR, plan->at_ms);
+	write->node = &world->nodes[plan->origin];
+	write->index = (int)index;
+}
+
+static void act_later(struct sim_node *node, const struct message_id *id, enum relay_act act, int64_t after_ms)
+{
+	struct happening *operate = world_schedule(node->world, HAPPENS_OPERATE, node->world->now_ms + after_ms);
+	operate->node = node;
+	operate->id = *id;
+	operate->act = act;
+}
+
+static void fill_header(struct sim_node *node, struct sim_plan *plan, struct header *header)
+{
+	struct moment now;
+	struct world *world = node->world;
+	node_now(node, &now);
+	memset(header, 0, sizeof(*header));
+	header->id = (struct message_id){node->number, node_epoch(node), relay_next_sequence(node->relay)};
+	header->kind = plan->kind;
+	header->precedence = plan->precedence;
+	header->clock_quality = now.quality;
+	header->entry_mode = ENTRY_SCREEN;
+	header->closing_level = plan->closing_level != LEVEL_NONE ? plan->closing_level : kind_find(plan->kind)->closing_level;
+	header->created_s = now.wall_ms > 0 ? (uint32_t)(now.wall_ms / 1000) : 1;
+	header->lifetime_s = plan->lifetime_s;
+	memcpy(header->nodes, plan->nodes, plan->node_count * sizeof(plan->nodes[0]));
+	header->node_count = plan->node_count;
+	if (plan->group != 0) {
+		header->groups[header->group_count++] = (struct group_ref){plan->group, directory_group(node->directory, plan->group, 0)->version};
+		world->figures->branches[BRANCH_GROUP]++;
+	}
+	for (size_t i = (size_t)(plan - world->plans); plan->supersedes_last && i > 0; i--) {
+		const struct sim_plan *old = &world->plans[i - 1];
+		if (old->origin != plan->origin || old->kind != plan->kind || old->id.sequence == 0)
+			continue;
+		header->supersedes = old->id;
+		break;
+	}
+}
+
+static bool write_large(struct sim_message *message, struct header *header, uint32_t len)
+{
+	message->body_len = len;
+	message->body = sim_alloc(len);
+	for (uint32_t i = 0; i < len; i++)
+		message->body[i] = (uint8_t)random_mix(message->id.sequence << 32 | (message->id.origin + i / 64));
+	if (tree_of_body((struct slice){message->body, len}, cheap_hash, &message->tree) != CPD_OK || tree_root(message->tree, message->root) != CPD_OK)
+		return false;
+	header->large_length = len;
+	memcpy(header->large_root, message->root, 32);
+	return true;
+}
+
+static void fill_outcomes(struct sim_node *node, struct sim_message *message, const struct header *header)
+{
+	static uint32_t recipients[LIMIT_RECIPIENTS];
+	size_t count = 0;
+	if (directory_recipients(node->directory, header, recipients, &count) != CPD_OK)
+		fail(node->world, node, &message->id, "the origin cannot open the destinations of its own message");
+	message->outcomes = sim_alloc(count * sizeof(*message->outcomes));
+	message->outcome_count = count;
+	for (size_t i = 0; i < count; i++)
+		message->outcomes[i].node = recipients[i];
+}
+
+bool plan_author(struct sim_node *node, int index, struct sim_input *input)
+{
+	struct world *world = node->world;
+	struct sim_plan *plan = &world->plans[index];
+	uint8_t body[LIMIT_BODY];
+	uint8_t envelope[LIMIT_ENVELOPE];
+	struct header header;
+	struct verified_message verified;
+	struct sim_message *message = sim_alloc(sizeof(*message));
+	input->authored = message;
+	fill_header(node, plan, &header);
+	message->id = header.id;
+	message->origin = node;
+	message->kind = plan->kind;
+	message->precedence = plan->precedence;
+	message->closing_level = header.closing_level;
+	message->is_state = kind_find(plan->kind)->is_state;
+	message->created_ms = world->now_ms;
+	message->lifetime_ms = (int64_t)header.lifetime_s * 1000;
+	message->dropped_ms = INT64_MAX;
+	if (plan->large_len > 0) {
+		world->figures->branches[BRANCH_LARGE]++;
+		if (!write_large(message, &header, plan->large_len))
+			fail(world, node, &message->id, "a large body has no tree");
+	} else {
+		struct body_problem problem;
+		body_write(plan->kind, (uint32_t)index, plan->body_len, body, &header.body.len);
+		header.body.data = body;
+		if (body_validate(plan->kind, header.body, false, &problem) != CPD_OK)
+			fail(world, node, &message->id, "the simulator writes a bad body: %s %s", problem.field, problem.text);
+	}
+	enum cpd_error error = cheap_sign_message(&header, envelope, &message->envelope_len);
+	if (error == CPD_OK)
+		error = make_verified_message((struct slice){envelope, message->envelope_len}, &verified);
+	if (error != CPD_OK) {
+		fail(world, node, &message->id, "the simulator writes a bad message: %s", cpd_error_text(error));
+		return false;
+	}
+	message->hash = verified.hash;
+	message->envelope = sim_alloc(message->envelope_len);
+	memcpy(message->envelope, envelope, message->envelope_len);
+	fill_outcomes(node, message, &header);
+	plan->id = message->id;
+	if (plan->is_held) {
+		act_later(node, &message->id, ACT_HOLD, random_scale(&world->random, 50, 20 * SIM_MINUTE));
+		act_later(node, &message->id, ACT_RELEASE, 21 * SIM_MINUTE + random_scale(&world->random, 1, 3 * SIM_HOUR));
+	}
+	if (plan->is_withdrawn)
+		act_later(node, &message->id, ACT_WITHDRAW, plan->withdraw_after_ms);
+	return true;
+}
+
+/* A person reads what came, and answers as far as the message asks. */
+void plan_operate_soon(struct sim_node *node, const struct sim_message *message)
+{
+	struct sim_random *random = &node->world->random;
+	int64_t after_ms = random_scale(random, 500, 30 * SIM_MINUTE);
+	if (!node->world->is_healed && random_chance(random, 15))
+		return; /* nobody is there; plan_heal comes back to it */
+	act_later(node, &message->id, ACT_READ, after_ms);
+	after_ms += random_scale(random, 100, 30 * SIM_MINUTE);
+	if (message->closing_level == LEVEL_ACCEPTED || message->closing_level == LEVEL_DONE)
+		act_later(node, &message->id, random_chance(random, 10) ? ACT_REFUSE : ACT_ACCEPT, after_ms);
+	after_ms += random_scale(random, 100, 30 * SIM_MINUTE);
+	if (message->closing_level == LEVEL_DONE)
+		act_later(node, &message->id, ACT_DONE, after_ms);
+}
+
+/* ---------------------------------------------------------------- faults */
+
+static void plan_one_fault(struct world *world, size_t index)
+{
+	static const enum fault_type often[] = {FAULT_CRASH, FAULT_CRASH, FAULT_CRASH, FAULT_COMMIT_FAILS, FAULT_COPY, FAULT_CUT, FAULT_CUT,
+		FAULT_CUT, FAULT_BLACK_HOLE, FAULT_ONE_WAY, FAULT_LOSSY, FAULT_FULL, FAULT_SLOW_DISK, FAULT_CLOCK};
+	struct sim_random *random = &world->random;
+	struct sim_fault *fault = &world->faults[index];
+	fault->type = often[random_range(random, 0, (int64_t)(sizeof(often) / sizeof(often[0])) - 1)];
+	fault->node = (size_t)random_range(random, 0, (int64_t)world->node_count - 1);
+	fault->wire = (size_t)random_range(random, 0, (int64_t)world->wire_count - 1);
+	fault->side = (int)random_range(random, 0, 1);
+	fault->at_ms = random_range(random, 20000, world->active_ms - 1);
+	fault->lasts_ms = random_scale(random, 1000, world->active_ms);
+	if (fault->type == FAULT_CRASH && random_chance(random, 60))
+		fault->lasts_ms = random_range(random, 500, 60000);
+	if (index == 0 && random_chance(random, 45)) { /* at most one disk is lost: two at once no design survives */
+		fault->type = FAULT_WIPE + (enum fault_type)random_range(random, 0, 2);
+		fault->lasts_ms = random_scale(random, 5000, SIM_HOUR);
+	}
+	if (index == 1 && (world->faults[0].type == FAULT_ROLLBACK || world->faults[0].type == FAULT_SILENT_ROLLBACK)) {
+		fault->type = FAULT_COPY;
+		fault->node = world->faults[0].node;
+		fault->at_ms = random_range(random, 0, world->faults[0].at_ms);
+	}
+}
+
+void plan_make(struct world *world)
+{
+	struct sim_random *random = &world->random;
+	world->active_ms = random_scale(random, 2 * SIM_HOUR, 16 * SIM_HOUR);
+	if (random_chance(random, 10))
+		world->active_ms = random_range(random, 48, 96) * SIM_HOUR;
+	world->grace_ms = random_range(random, 2, 8) * SIM_HOUR;
+	if (random_chance(random, 5))
+		world->grace_ms = 72 * SIM_HOUR;
+	world->presence_ms = random_range(random, 5, 20) * SIM_MINUTE;
+	world->end_ms = world->active_ms + 30 * SIM_HOUR + world->grace_ms;
+	world->profile = (struct link_profile){.keepalive_ms = 240000, .dead_ms = 900000, .retransmit_ms = 60000};
+	if (world->active_ms < 6 * SIM_HOUR && random_chance(random, 50))
+		world->profile = (struct link_profile){.keepalive_ms = 20000, .dead_ms = 65000, .retransmit_ms = 10000};
+	plan_directory(world);
+	world->plan_count = (size_t)random_range(random, 60, 150);
+	world->plans = sim_alloc(world->plan_count * sizeof(*world->plans));
+	for (size_t i = 0; i < world->plan_count; i++)
+		plan_message(world, i);
+	world->fault_count = (size_t)random_range(random, 2, 9);
+	world->faults = sim_alloc(world->fault_count * sizeof(*world->faults));
+	for (size_t i = 0; i < world->fault_count; i++) {
+		plan_one_fault(world, i);
+		world_schedule(world, HAPPENS_FAULT, world->faults[i].at_ms)->index = (int)i;
+	}
+}
+
+static void replace_disk(struct world *world, const struct sim_fault *fault, struct sim_node *node)
+{
+	disk_clear(&node->disk);
+	if (fault->type != FAULT_WIPE && node->has_copy)
+		disk_copy(&node->copy, &node->disk);
+	if (fault->type == FAULT_ROLLBACK)
+		node->identity_epoch++; /* the identity was not put back with the store: the start sees the mismatch */
+	if (fault->type == FAULT_SILENT_ROLLBACK) { /* the whole machine was put back: only the neighbours know */
+		struct sim_meta meta = {.epoch = 0};
+		struct disk_key key = disk_key_none();
+		const struct disk_row *row = disk_get(&node->disk, DISK_META, &key);
+		if (row != NULL)
+			memcpy(&meta, row->data, sizeof(meta));
+		node->identity_epoch = meta.epoch;
+	}
+	node->generation++;
+	node->generation_ms = world->now_ms;
+	check_disk_replaced(node);
+}
+
+static void tell_fault(struct world *world, const struct sim_fault *fault)
+{
+	static const char *const names[FAULT_TYPE_COUNT] = {"crash", "commit fails", "disk wiped", "disk rolled back", "machine rolled back",
+		"disk copied", "cut", "black hole", "one way", "lossy", "disk full", "slow disk", "clock"};
+	const struct sim_wire *wire = &world->wires[fault->wire];
+	trace(world, &world->nodes[fault->node], NULL, "FAULT %s (wire %u-%u) for %lld s", names[fault->type], wire->ends[0].node->number,
+	    wire->ends[1].node->number, (long long)fault->lasts_ms / 1000);
+	world->figures->faults[fault->type]++;
+}
+
+void plan_fault(struct world *world, const struct sim_fault *fault)
+{
+	struct sim_node *node = &world->nodes[fault->node];
+	struct sim_wire *wire = &world->wires[fault->wire];
+	struct sim_end *end = &wire->ends[fault->side];
+	if (fault->type == FAULT_SILENT_ROLLBACK && !node->has_copy)
+		return; /* an identity that never was has nothing to go back to */
+	tell_fault(world, fault);
+	switch (fault->type) {
+	case FAULT_CRASH: case FAULT_WIPE: case FAULT_ROLLBACK: case FAULT_SILENT_ROLLBACK:
+		if (node->is_on)
+			node_stop(node, true);
+		if (fault->type != FAULT_CRASH)
+			replace_disk(world, fault, node);
+		break;
+	case FAULT_COMMIT_FAILS: node->fails_commits = true; break;
+	case FAULT_COPY:
+		disk_clear(&node->copy);
+		disk_copy(&node->disk, &node->copy);
+		node->has_copy = node->disk.tables[DISK_META].count > 0;
+		break;
+	case FAULT_CUT:
+		wire->is_cut = true;
+		wire_drop(wire, 60000);
+		break;
+	case FAULT_BLACK_HOLE: wire->is_cut = true; break; /* nobody is told */
+	case FAULT_ONE_WAY: end->is_deaf = true; break;
+	case FAULT_LOSSY:
+		end->loss = end->other->loss = 25;
+		end->duplicate = end->reorder = 15;
+		break;
+	case FAULT_FULL: node->is_full = true; break;
+	case FAULT_SLOW_DISK: node->is_slow = true; break;
+	case FAULT_CLOCK: node->wall_skew_ms += random_range(&world->random, -SIM_HOUR, SIM_HOUR); break;
+	case FAULT_TYPE_COUNT: break;
+	}
+	struct happening *ends = world_schedule(world, HAPPENS_FAULT_ENDS, world->now_ms + fault->lasts_ms);
+	ends->index = (int)(fault - world->faults);
+}
+
+void plan_fault_ends(struct world *world, const struct sim_fault *fault)
+{
+	struct sim_node *node = &world->nodes[fault->node];
+	struct sim_wire *wire = &world->wires[fault->wire];
+	struct sim_end *end = &wire->ends[fault->side];
+	switch (fault->type) {
+	case FAULT_CRASH: case FAULT_WIPE: case FAULT_ROLLBACK: case FAULT_SILENT_ROLLBACK:
+		if (!node->is_on)
+			node_boot(node);
+		break;
+	case FAULT_CUT: case FAULT_BLACK_HOLE:
+		wire->is_cut = false;
+		wire_connect(wire, 500, 30000);
+		break;
+	case FAULT_ONE_WAY: end->is_deaf = false; break;
+	case FAULT_LOSSY: end->loss = end->other->loss = end->duplicate = end->reorder = 0; break;
+	case FAULT_FULL: node->is_full = false; break;
+	case FAULT_SLOW_DISK: node->is_slow = false; break;
+	case FAULT_COMMIT_FAILS: case FAULT_COPY: case FAULT_CLOCK: case FAULT_TYPE_COUNT: break;
+	}
+}
+
+/* ---------------------------------------------------------------- the quiet end */
+
+static void answer_what_waits(struct sim_node *node)
+{
+	const struct disk_rows *inbox = &node->disk.tables[DISK_INBOX];
+	for (size_t i = 0; i < inbox->count; i++) {
+		struct message_id id;
+		struct custody custody;
+		memcpy(&id, inbox->rows[i]->data, sizeof(id));
+		struct disk_key key = disk_key_id(&id);
+		const struct disk_row *row = disk_get(&node->disk, DISK_CUSTODY, &key);
+		if (row == NULL || custody_decode((struct slice){row->data, row->len}, &custody) != CPD_OK)
+			continue;
+		const struct sim_message *message = message_known(node->world, &id, &custody.hash);
+		if (message != NULL && !level_closes(custody.local_level, message->closing_level))
+			plan_operate_soon(node, message);
+		custody_clear(&custody);
+	}
+}
+
+/* Faults stop, machines start, links heal; people answer what they left. Comes again every hour. */
+void plan_heal(struct world *world)
+{
+	bool is_first = !world->is_healed;
+	world->is_healed = true;
+	if (is_first)
+		trace(world, NULL, NULL, "everything heals");
+	for (size_t i = 0; i < world->wire_count && is_first; i++) {
+		struct sim_wire *wire = &world->wires[i];
+		bool was_cut = wire->is_cut;
+		wire->is_cut = false;
+		for (int e = 0; e < 2; e++) {
+			struct sim_end *end = &wire->ends[e];
+			end->is_deaf = false;
+			end->loss = end->duplicate = end->reorder = 0;
+		}
+		if (was_cut)
+			wire_connect(wire, 500, 30000);
+	}
+	for (size_t i = 0; i < world->node_count; i++) {
+		struct sim_node *node = &world->nodes[i];
+		node->is_full = node->is_slow = node->fails_commits = false;
+		if (!node->is_on)
+			node_boot(node);
+		answer_what_waits(node);
+	}
+	world_schedule(world, HAPPENS_HEAL, world->now_ms + SIM_HOUR);
+}

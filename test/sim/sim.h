@@ -1,0 +1,290 @@
+/*
+ * sim.h: a whole region in one thread: real relays and real links over a virtual network, virtual
+ * disks and a virtual clock, all chance from one seed.
+ *
+ * world.c   time, happenings, topology        node.c   a host: turns, commits, restarts
+ * net.c     wires, frames, sessions           feed.c   a host: link events in, items out
+ * plan.c    what people do, what goes wrong   check.c  what must hold after every step
+ * trace.c   what happened, for the one who must find out why
+ *
+ * Never reads a clock, a file or a thread; never includes store/ or crypto/. Called by main.c.
+ */
+#ifndef CPD_SIM_SIM_H
+#define CPD_SIM_SIM_H
+
+#include <stdio.h>
+
+#include "daemon/relay/relay.h"
+#include "proto/tree.h"
+#include "test/sim/disk.h"
+#include "test/sim/random.h"
+
+#define SIM_NODES_MAX 24
+#define SIM_WIRES_MAX 64
+#define SIM_ENDS_MAX 24          /* neighbours of one node */
+#define SIM_MINUTE INT64_C(60000)
+#define SIM_HOUR (60 * SIM_MINUTE)
+
+struct world;
+struct sim_node;
+
+/* ---------------------------------------------------------------- messages that people wrote */
+struct sim_outcome {                 /* of one recipient */
+	uint32_t node;
+	enum level level;                /* as committed at the origin */
+};
+struct sim_message {
+	struct sim_message *next;        /* the same bucket */
+	struct message_id id;
+	struct hash8 hash;
+	struct sim_node *origin;
+	uint8_t *envelope; size_t envelope_len;
+	uint8_t *body; uint32_t body_len;        /* large body; NULL: none */
+	struct tree *tree;
+	uint8_t root[32];
+	message_kind kind;
+	enum precedence precedence;
+	enum level closing_level;
+	bool is_state;
+	bool is_committed;               /* the origin promised it to a person */
+	bool is_lost;                    /* its origin lost its disk, and it with it */
+	bool is_reissued;
+	unsigned flags;                  /* custody flags seen at the origin, collected */
+	uint32_t held_mask;              /* nodes that have committed it at any time */
+	int64_t created_ms, lifetime_ms, closed_ms;
+	int64_t dropped_ms;              /* envelope deleted at the origin; INT64_MAX: not */
+	struct sim_outcome *outcomes;
+	size_t outcome_count;
+};
+
+/* ---------------------------------------------------------------- network */
+#define SIM_ARRIVALS 512
+enum arrival_state { ARRIVAL_NONE, ARRIVAL_RAISED, ARRIVAL_COMMITTED };
+struct sim_arrival { uint64_t serial; enum arrival_state state; struct message_id id; }; /* id: of a message */
+struct sim_end {
+	struct sim_node *node;
+	struct sim_end *other;
+	struct sim_wire *wire;
+	uint32_t peer;
+	struct link *link;
+	bool is_told_up, was_up, is_busy;
+	unsigned session;                /* voids what was scheduled for an older one */
+	unsigned path;                   /* generation of the wire that the session runs over */
+	/* the way from this end to the other */
+	int64_t latency_ms;
+	uint32_t bits_per_second;
+	unsigned loss, duplicate, reorder; /* percent */
+	bool is_deaf;                    /* nothing this end sends arrives */
+	/* for check.c */
+	struct item_ref *under_way; size_t under_way_count, under_way_room;
+	size_t flash_waiting;            /* bytes of FLASH handed to the link, not yet framed once */
+	struct sim_arrival arrivals[SIM_ARRIVALS]; /* by serial */
+	uint32_t peer_epoch;             /* arrivals are of the circuit with this epoch of the peer */
+	int64_t starved_since[PRECEDENCE_COUNT];
+	uint64_t starved_row[PRECEDENCE_COUNT];
+};
+struct sim_wire { struct sim_end ends[2]; bool is_cut; unsigned generation; };
+
+/* ---------------------------------------------------------------- a host */
+struct sim_input {
+	struct relay_event event;
+	uint8_t *bytes; size_t len;      /* owned; the event's slices lead into it */
+	struct relay_row *rows;          /* owned */
+	struct message_id *own;          /* owned */
+	struct sim_message *authored;    /* becomes known to the registry with this turn */
+	int plan;                        /* index of the planned message; -1: none */
+	int64_t timer_due_ms;
+};
+
+struct sim_settled { struct sim_end *end; uint64_t serial; enum cpd_reason reason; };
+struct sim_pass { struct sim_end *end; uint8_t *bytes; size_t len; uint32_t age_s; };
+struct sim_batch {
+	uint64_t turn;
+	struct disk_batch changes;
+	struct sim_settled *settled; size_t settled_count;
+	struct sim_pass *passes; size_t pass_count;
+	struct presence announce; bool has_announce;
+	struct sim_message *authored[64]; size_t authored_count;
+	struct sim_batch *next;
+};
+
+struct sim_meta { uint32_t epoch; struct relay_counters counters; int64_t custody_ms; };
+
+struct sim_fired { int64_t due_ms; struct message_id id; uint64_t turn; };
+
+struct sim_node {
+	struct world *world;
+	size_t index;
+	uint32_t number;
+	enum node_role role;
+	struct directory *directory;
+	struct relay_route routes[4]; size_t route_count;
+	/* machine */
+	bool is_on, is_full, fails_commits, is_slow;
+	unsigned boot;                   /* voids what was scheduled before */
+	uint32_t identity_epoch;         /* stands beside the store */
+	int64_t custody_base, booted_ms;
+	int64_t wall_skew_ms; enum clock_quality clock;
+	struct disk disk, copy; bool has_copy; int64_t copied_ms;
+	unsigned generation;             /* of the disk: a wipe or a rollback starts the next */
+	int64_t generation_ms;
+	/* process */
+	struct relay *relay;
+	uint64_t turn;
+	struct sim_batch *waiting, *last_waiting;
+	bool commit_scheduled, turn_scheduled;
+	int64_t wake_ms, woken_ms;
+	unsigned frozen;                 /* wakes in a row at one moment */
+	uint32_t raise_to;               /* epoch to raise to as soon as nothing waits; 0: none */
+	struct sim_input *inputs; size_t input_count, input_room;
+	struct sim_fired *fired; size_t fired_count, fired_room;
+	struct sim_end *ends[SIM_ENDS_MAX]; size_t end_count;
+};
+
+/* ---------------------------------------------------------------- happenings */
+enum happening_type {
+	HAPPENS_FRAME, HAPPENS_SENT, HAPPENS_CONNECT, HAPPENS_DISCONNECT, HAPPENS_TURN, HAPPENS_COMMIT, HAPPENS_WAKE,
+	HAPPENS_AUTHOR, HAPPENS_OPERATE, HAPPENS_DIRECTORY, HAPPENS_FAULT, HAPPENS_FAULT_ENDS, HAPPENS_START, HAPPENS_HEAL
+};
+struct happening {
+	int64_t at_ms;
+	uint64_t order;
+	enum happening_type type;
+	struct sim_node *node;
+	struct sim_end *end;
+	unsigned generation;             /* of boot or wire; void when it has moved on */
+	int index;
+	enum relay_act act;
+	struct message_id id;
+	uint8_t *bytes; size_t len;      /* owned */
+};
+
+enum fault_type {
+	FAULT_CRASH, FAULT_COMMIT_FAILS, FAULT_WIPE, FAULT_ROLLBACK, FAULT_SILENT_ROLLBACK, FAULT_COPY, FAULT_CUT, FAULT_BLACK_HOLE,
+	FAULT_ONE_WAY, FAULT_LOSSY, FAULT_FULL, FAULT_SLOW_DISK, FAULT_CLOCK, FAULT_TYPE_COUNT
+};
+struct sim_fault { enum fault_type type; size_t node, wire; int side; int64_t at_ms, lasts_ms; };
+
+struct sim_plan {                    /* one message to be written */
+	int64_t at_ms;
+	size_t origin;
+	message_kind kind;
+	enum precedence precedence;
+	uint32_t nodes[4]; size_t node_count;
+	uint32_t group;
+	uint32_t body_len, large_len;
+	uint32_t lifetime_s;
+	enum level closing_level;        /* NONE: the kind's own */
+	bool supersedes_last;
+	bool is_withdrawn; int64_t withdraw_after_ms;
+	bool is_held;
+	struct message_id id;            /* filled in when authored */
+};
+
+enum branch {
+	BRANCH_STEPS, BRANCH_MESSAGES, BRANCH_TURNS, BRANCH_COMMITS, BRANCH_FRAMES, BRANCH_LOST, BRANCH_DUPLICATED, BRANCH_REORDERED,
+	BRANCH_SESSIONS, BRANCH_DEAD_SESSION, BRANCH_FRAME_ERROR, BRANCH_GAP, BRANCH_PEER_ROLLED_BACK, BRANCH_EPOCH_RAISED,
+	BRANCH_REISSUED, BRANCH_PREEMPTED, BRANCH_PARTIAL_RESUME, BRANCH_GROUP, BRANCH_LARGE, BRANCH_SHOWN, BRANCH_LATE,
+	BRANCH_UNCOMMITTED_LOST, BRANCH_COMMIT_UNTOLD, BRANCH_OPERATED, BRANCH_OPERATE_REFUSED, BRANCH_RETURNED, BRANCH_COUNT
+};
+
+struct sim_figures {
+	uint64_t faults[FAULT_TYPE_COUNT], branches[BRANCH_COUNT], journal[JOURNAL_COUNT], refusals[64];
+};
+
+/* ---------------------------------------------------------------- the world */
+struct sim_options { bool is_traced; unsigned nsps, cps; bool is_quiet; };
+
+struct trace_entry;
+struct world {
+	uint64_t seed;
+	struct sim_options options;
+	struct sim_random random;
+	struct sim_figures *figures;     /* summed over seeds */
+	int64_t now_ms;
+	uint64_t step, order;
+	struct happening *heap; size_t heap_count, heap_room;
+	struct sim_node nodes[SIM_NODES_MAX]; size_t node_count;
+	struct sim_wire wires[SIM_WIRES_MAX]; size_t wire_count;
+	struct sim_plan *plans; size_t plan_count;
+	struct sim_fault *faults; size_t fault_count;
+	struct directory_update updates[4]; size_t update_count;
+	int64_t active_ms;               /* faults and new messages until then */
+	int64_t end_ms;                  /* all must be at rest then */
+	int64_t grace_ms, presence_ms;
+	struct link_profile profile;
+	bool is_healed;
+	struct sim_message *messages[1024]; size_t message_count;
+	uint64_t *shown; size_t shown_count, shown_room; /* hash set: see check.c */
+	struct trace_entry *trace; size_t trace_count, trace_room;
+	bool is_failed;
+	char failure[512];
+	struct message_id failed_id;
+};
+
+/* world.c */
+bool world_run(struct world *world);  /* false: an invariant broke */
+void world_clear(struct world *world);
+struct happening *world_schedule(struct world *world, enum happening_type type, int64_t at_ms); /* valid until the next call */
+struct sim_node *world_node(struct world *world, uint32_t number);
+void *sim_alloc(size_t len);          /* zeroed; never NULL */
+void *sim_grow(void *array, size_t *room, size_t count, size_t size);
+
+/* net.c */
+void wire_connect(struct sim_wire *wire, int64_t soonest_ms, int64_t latest_ms);
+void wire_drop(struct sim_wire *wire, int64_t told_within_ms);
+void end_connect(struct sim_end *end);
+void end_close(struct sim_end *end, bool reconnects); /* the host gives the session up */
+void end_pump(struct sim_end *end);
+void net_frame(struct happening *happening);
+
+/* node.c */
+void node_boot(struct sim_node *node);      /* relay and links from the disk */
+void node_stop(struct sim_node *node, bool is_crash);
+void node_input(struct sim_node *node, const struct sim_input *input, bool at_once);
+void node_turn(struct sim_node *node);
+void node_commit(struct sim_node *node);
+void node_wake(struct sim_node *node);
+void node_schedule_wake(struct sim_node *node);
+void node_now(const struct sim_node *node, struct moment *out);
+uint32_t node_epoch(const struct sim_node *node);
+
+/* feed.c */
+void end_drain(struct sim_end *end);        /* link events become inputs */
+void node_fill(struct sim_node *node);      /* committed items become frames */
+void feed_greeting(struct sim_end *end, struct link_greeting *out);
+
+/* plan.c */
+void plan_make(struct world *world);
+bool plan_author(struct sim_node *node, int index, struct sim_input *input);
+void plan_fault(struct world *world, const struct sim_fault *fault);
+void plan_fault_ends(struct world *world, const struct sim_fault *fault);
+void plan_heal(struct world *world);
+void plan_operate_soon(struct sim_node *node, const struct sim_message *message);
+
+/* check.c */
+struct sim_message *message_known(struct world *world, const struct message_id *id, const struct hash8 *hash); /* hash NULL: the newest */
+void message_add(struct world *world, struct sim_message *message);
+void check_change(struct sim_node *node, const struct disk_change *change);
+void check_committed(struct sim_node *node, const struct disk_change *change); /* after the whole batch is applied */
+void check_raised(struct sim_end *end, uint64_t serial);  /* the link has handed it to the host */
+void check_arrived(struct sim_end *end, uint64_t serial, const struct message_id *id); /* it is this message */
+void check_circuit(struct sim_end *end, uint32_t peer_epoch); /* a session begins: with another epoch, serials begin again */
+void check_settled(struct sim_node *node, const struct sim_settled *settled);
+void check_frame(struct sim_end *end, struct slice bytes);
+void check_queue(struct sim_end *end);
+void check_given(struct sim_end *end, const struct item_ref *ref, enum precedence asked);
+void check_taken_back(struct sim_end *end, const struct item_ref *ref);
+void check_disk_replaced(struct sim_node *node);
+void check_end(struct world *world);
+
+/* trace.c */
+#define TRACE_NODE(node) ((node) == NULL ? 0 : (node)->number)
+void trace(struct world *world, const struct sim_node *node, const struct message_id *id, const char *format, ...)
+    __attribute__((format(printf, 4, 5)));
+void fail(struct world *world, const struct sim_node *node, const struct message_id *id, const char *format, ...)
+    __attribute__((format(printf, 4, 5)));
+void trace_print_failure(const struct world *world, FILE *out);
+void trace_clear(struct world *world);
+
+#endif
