@@ -81,10 +81,12 @@ static struct cost cost_of(const struct example *example)
 	}
 }
 
+#define SERVICE(code, colour, remark) \
+	{ PROTOBUF_C_MESSAGE_INIT(&cpd__service_state__descriptor), (char *)(uintptr_t)code, colour, remark }
 static Cpd__ServiceState services[] = {
-	{ PROTOBUF_C_MESSAGE_INIT(&cpd__service_state__descriptor), (char *)(uintptr_t)"water", CPD__COLOUR__GREEN, NULL },
-	{ PROTOBUF_C_MESSAGE_INIT(&cpd__service_state__descriptor), (char *)(uintptr_t)"laden", CPD__COLOUR__AMBER, (char *)(uintptr_t)"rij van 40 min" },
-	{ PROTOBUF_C_MESSAGE_INIT(&cpd__service_state__descriptor), (char *)(uintptr_t)"ehbo", CPD__COLOUR__GREEN, NULL },
+	SERVICE("water", CPD__COLOUR__GREEN, NULL),
+	SERVICE("laden", CPD__COLOUR__AMBER, (char *)(uintptr_t)"rij van 40 min"),
+	SERVICE("ehbo", CPD__COLOUR__GREEN, NULL),
 };
 static Cpd__ServiceState *service_pointers[] = { &services[0], &services[1], &services[2] };
 

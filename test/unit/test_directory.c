@@ -12,6 +12,7 @@
 #include "proto/cpd.pb-c.h"
 #include "proto/directory.h"
 #include "proto/kind.h"
+#include "test/unit/alloc_fault.h"
 
 /* ---- makers ---- */
 
@@ -369,6 +370,19 @@ static void the_fullest_updates_fit_and_no_fuller_ones_pass(void **state)
 	directory_update_clear(&update);
 }
 
+static void an_update_is_read_and_written_whole_or_not_when_memory_runs_out(void **state)
+{
+	struct directory_update update = make_full_update(), back;
+	static uint8_t buf[LIMIT_DIRECTORY_UPDATE];
+	size_t len, written;
+
+	(void)state;
+	assert_int_equal(directory_update_encode(&update, buf, &len), CPD_OK);
+	ASSERT_NOMEM_EVERYWHERE(directory_update_decode((struct slice){ buf, len }, &back), directory_update_clear(&back));
+	ASSERT_NOMEM_EVERYWHERE(directory_update_encode(&update, buf, &written), assert_int_equal(written, len));
+	directory_update_clear(&update);
+}
+
 /* ---- the directory ---- */
 
 static void updates_may_come_in_any_order(void **state)
@@ -457,6 +471,42 @@ static void a_refused_update_changes_nothing(void **state)
 	assert_null(directory_revocation(directory, 5, 1));
 	assert_null(directory_group(directory, 2, 0));
 	assert_non_null(directory_by_transport_key(directory, directory_certificate(directory, 5)->transport_key));
+	directory_free(directory);
+}
+
+static enum cpd_error apply_and_look(struct directory *directory, const struct directory_update *update)
+{
+	enum cpd_error error = directory_apply(directory, update);
+
+	if (error) {
+		assert_int_equal(directory_version(directory), 1);
+		assert_string_equal(directory_certificate(directory, 5)->name, "NSP 5");
+		assert_null(directory_certificate(directory, 6));
+		assert_null(directory_revocation(directory, 7, 1));
+		assert_int_equal(directory_group(directory, 4, 0)->member_count, 3);
+		assert_non_null(directory_by_transport_key(directory, directory_certificate(directory, 5)->transport_key));
+	}
+	return error;
+}
+
+static void a_directory_without_memory_stays_as_it_was(void **state)
+{
+	struct directory *directory = directory_new();
+	struct directory_update first = make_update(1), second = make_update(2);
+
+	(void)state;
+	add_certificate(&first, make_certificate(5, 1));
+	add_group(&first, 4, 1, 10, 1, 3);
+	assert_int_equal(apply_and_clear(directory, &first), CPD_OK);
+	add_certificate(&second, make_certificate(5, 1));
+	strcpy(second.certificates[0].name, "nieuw");
+	add_certificate(&second, make_certificate(6, 1));
+	add_revocation(&second, 7, 1, 0);
+	add_group(&second, 4, 1, 10, 1, 2);
+	add_group(&second, 4, 2, 10, 1, 2);
+	ASSERT_NOMEM_EVERYWHERE(apply_and_look(directory, &second), directory_update_clear(&second));
+	assert_string_equal(directory_certificate(directory, 5)->name, "nieuw");
+	assert_int_equal(directory_group(directory, 4, 1)->member_count, 2);
 	directory_free(directory);
 }
 
@@ -681,6 +731,8 @@ int main(void)
 		cmocka_unit_test(bad_bytes_from_the_wire_are_refused),
 		cmocka_unit_test(cut_and_changed_updates_never_harm),
 		cmocka_unit_test(the_fullest_updates_fit_and_no_fuller_ones_pass),
+		cmocka_unit_test(an_update_is_read_and_written_whole_or_not_when_memory_runs_out),
+		cmocka_unit_test(a_directory_without_memory_stays_as_it_was),
 		cmocka_unit_test(updates_may_come_in_any_order),
 		cmocka_unit_test(the_same_number_twice_changes_nothing),
 		cmocka_unit_test(updates_ahead_are_bounded_but_the_missing_one_is_always_taken),
