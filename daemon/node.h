@@ -21,6 +21,10 @@ struct node;
 MUST_CHECK enum cpd_error node_open(struct event_base *base, const struct config *config, struct node **out, char problem[256]);
 /* Stops taking, commits what is decided, closes. */
 void node_close(struct node *node);
+/* The store is beyond it: the loop was left, main exits 1 and is started again. */
+bool node_has_failed(const struct node *node);
+/* For the watchdog: since the last call the writer and the verification pool did something, or they are idle. */
+bool node_is_advancing(struct node *node);
 
 /* ---- authoring. The answer comes after the commit, never before. */
 struct author_request {
@@ -39,8 +43,8 @@ struct author_request {
 };
 /* error OK: id is committed (existing: it was by an earlier call with the same key). */
 typedef void node_authored(void *context, enum cpd_error error, const char *why, const struct message_id *id, bool existing);
-/* The callback is called exactly once, from the loop, never from inside this call. context must live
- * until then. */
+/* The callback is called exactly once, from the loop, never from inside this call unless there is no
+ * memory to remember it (NOMEM). context must live until then. The same holds for the calls below. */
 void node_author(struct node *node, const struct author_request *request, node_authored *done, void *context);
 
 typedef void node_done(void *context, enum cpd_error error, const char *why);

@@ -1,0 +1,295 @@
+/*
+ * main.c: cpd's options, signals and supervision. Runs one node and its API until told to stop.
+ *
+ * DIAGNOSTICS. Exit 0: stopped as asked, or nothing found. 1: could not start, the store failed, or
+ * the check found something. 2: wrong usage. What is wrong and the cure stand in the last line on
+ * stderr or in the journal.
+ */
+#include <errno.h>
+#include <event2/event.h>
+#include <getopt.h>
+#include <inttypes.h>
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/prctl.h>
+#include <sys/resource.h>
+#include <sys/stat.h>
+#include <systemd/sd-daemon.h>
+#include <unistd.h>
+
+#include "crypto/crypto.h"
+#include "daemon/api.h"
+#include "daemon/config.h"
+#include "daemon/log.h"
+#include "daemon/node.h"
+#include "daemon/role/role.h"
+#include "daemon/version.h"
+#include "store/store.h"
+
+#define CONFIG_DEFAULT "/etc/cpd/cpd.conf"
+#define STOP_SECONDS 5
+/* Timers may come this much later, so that a box on a battery wakes up for several at once. */
+#define TIMER_SLACK_NS 50000000ul
+
+static const char usage_text[] =
+	"usage: cpd [--config FILE]\n"
+	"       cpd --check-config [--config FILE]\n"
+	"       cpd --check-store [--repair] FOLDER|FILE\n"
+	"\n"
+	"  --config FILE    read FILE (default " CONFIG_DEFAULT ")\n"
+	"  --check-config   say whether the configuration can be used, and stop\n"
+	"  --check-store    verify every record of the store in FOLDER, or of the configuration in FILE;\n"
+	"                   cpd must not be running on it\n"
+	"  --repair         with --check-store: move damaged records aside and rebuild what can be rebuilt\n"
+	"  --version        tell the version, and stop\n"
+	"  --help           tell this, and stop\n"
+	"\n"
+	"SIGTERM and SIGINT stop cpd, SIGHUP reads the log level again. See cpd(8) and cpd.conf(5).\n";
+
+/* ---------------------------------------------------------------- checks */
+
+static void report_line(void *context, const char *line)
+{
+	(void)context;
+	printf("%s\n", line);
+}
+
+static int check_config(const char *path)
+{
+	struct config config;
+	char problem[512];
+
+	if (config_load(path, &config, problem)) {
+		fprintf(stderr, "cpd: %s\n", problem);
+		return 1;
+	}
+	printf("%s: node %u, %s, %zu links, %zu routes: can be used\n", path, config.number, role_find(config.role)->title,
+	    config.link_count, config.route_count);
+	config_clear(&config);
+	return 0;
+}
+
+/* The store's folder, told directly or by a configuration. */
+static int store_folder(const char *path, char out[300], size_t *limit_bytes)
+{
+	struct config config;
+	struct stat status;
+	char problem[512];
+
+	*limit_bytes = 0;
+	if (stat(path, &status)) {
+		fprintf(stderr, "cpd: %s: %s\n", path, strerror(errno));
+		return 1;
+	}
+	if (S_ISDIR(status.st_mode)) {
+		snprintf(out, 300, "%s", path);
+		return 0;
+	}
+	if (config_load(path, &config, problem)) {
+		fprintf(stderr, "cpd: %s\n", problem);
+		return 1;
+	}
+	snprintf(out, 300, "%s", config.store);
+	*limit_bytes = config.store_limit_mib * 1024 * 1024;
+	config_clear(&config);
+	return 0;
+}
+
+static int check_store(const char *path, bool repairs)
+{
+	char folder[300];
+	struct store_options options = { .path = folder, .hash = crypto_digest, .read_only = !repairs };
+	struct store_check check;
+	struct store *store;
+	const char *problem = "";
+	uint64_t rows = 0, damaged = 0;
+	enum cpd_error error;
+
+	if (store_folder(path, folder, &options.limit_bytes))
+		return 1;
+	error = store_open(&options, &store, &problem);
+	if (error) {
+		fprintf(stderr, "cpd: %s\n", problem && *problem ? problem : cpd_error_text(error));
+		return 1;
+	}
+	memset(&check, 0, sizeof(check));
+	error = store_verify(store, repairs, report_line, NULL, &check);
+	store_close(store);
+	for (int i = 0; i < TABLE_COUNT; i++) {
+		rows += check.rows[i];
+		damaged += check.damaged[i];
+	}
+	printf("%s: %" PRIu64 " records, %" PRIu64 " damaged, %" PRIu64 " broken rules, %" PRIu64 " in quarantine%s\n", folder, rows, damaged,
+	    check.broken_invariants, check.quarantined, repairs && (damaged || check.broken_invariants) ? "; repaired what could be" : "");
+	if (error)
+		fprintf(stderr, "cpd: the check did not come to its end: %s\n", cpd_error_text(error));
+	return error || damaged || check.broken_invariants ? 1 : 0;
+}
+
+/* ---------------------------------------------------------------- running */
+
+struct daemon {
+	struct event_base *base;
+	struct node *node;
+	const char *config_path;
+	uint64_t watchdog_us;
+	struct event *watchdog;
+};
+
+static void on_stop(evutil_socket_t number, short what, void *context)
+{
+	struct daemon *daemon = context;
+
+	(void)what;
+	log_line(LOG_INFO, "stopping", "signal=%d", (int)number);
+	event_base_loopbreak(daemon->base);
+}
+
+static void on_hangup(evutil_socket_t number, short what, void *context)
+{
+	const struct daemon *daemon = context;
+	struct config config;
+	char problem[512];
+
+	(void)number;
+	(void)what;
+	if (config_load(daemon->config_path, &config, problem)) {
+		log_line(LOG_WARNING, "config-refused", "why=\"%s\" cure=\"the old settings stay\"", problem);
+		return;
+	}
+	log_set_level(config.log_level);
+	log_line(LOG_INFO, "log-level", "level=%d", config.log_level);
+	config_clear(&config);
+}
+
+/* Petted only when the writer and the pool go on: a daemon that takes connections and commits nothing is dead. */
+static void on_watchdog(evutil_socket_t fd, short what, void *context)
+{
+	struct daemon *daemon = context;
+
+	(void)fd;
+	(void)what;
+	if (node_is_advancing(daemon->node))
+		sd_notify(0, "WATCHDOG=1");
+	else
+		log_line(LOG_WARNING, "watchdog-held", "why=\"the writer or the verification stands still\"");
+}
+
+static bool watch_signal(struct event_base *base, int number, event_callback_fn callback, void *context, struct event **out)
+{
+	*out = evsignal_new(base, number, callback, context);
+	return *out && !event_add(*out, NULL);
+}
+
+static bool watch(struct daemon *daemon, struct event *signals[3])
+{
+	struct timeval period;
+
+	if (!watch_signal(daemon->base, SIGTERM, on_stop, daemon, &signals[0]) || !watch_signal(daemon->base, SIGINT, on_stop, daemon, &signals[1]) ||
+	    !watch_signal(daemon->base, SIGHUP, on_hangup, daemon, &signals[2]))
+		return false;
+	if (sd_watchdog_enabled(0, &daemon->watchdog_us) <= 0)
+		return true;
+	daemon->watchdog_us /= 2;
+	period = (struct timeval){ (time_t)(daemon->watchdog_us / 1000000), (suseconds_t)(daemon->watchdog_us % 1000000) };
+	daemon->watchdog = event_new(daemon->base, -1, EV_PERSIST, on_watchdog, daemon);
+	return daemon->watchdog && !event_add(daemon->watchdog, &period);
+}
+
+static int run_node(struct daemon *daemon, const struct config *config)
+{
+	struct event *signals[3] = { NULL, NULL, NULL };
+	struct api *api = NULL;
+	char problem[256] = "memory is used up";
+	int status = 1;
+
+	if (node_open(daemon->base, config, &daemon->node, problem) || api_open(daemon->base, daemon->node, config, &api, problem) ||
+	    !watch(daemon, signals)) {
+		log_line(LOG_ERR, "start-failed", "why=\"%s\"", problem);
+		goto out;
+	}
+	sd_notifyf(0, "READY=1\nSTATUS=node %u", node_self(daemon->node));
+	event_base_dispatch(daemon->base);
+	status = node_has_failed(daemon->node) ? 1 : 0;
+	sd_notify(0, "STOPPING=1");
+	/* A disk that hangs must not hold up a shutdown: what is not committed was promised to nobody. */
+	alarm(STOP_SECONDS);
+out:
+	api_close(api);
+	node_close(daemon->node);
+	for (int i = 0; i < 3; i++)
+		if (signals[i])
+			event_free(signals[i]);
+	if (daemon->watchdog)
+		event_free(daemon->watchdog);
+	return status;
+}
+
+static int run(const char *path)
+{
+	struct daemon daemon = { .config_path = path };
+	const struct rlimit no_core = { 0, 0 };
+	struct config config;
+	char problem[512];
+	int status;
+
+	if (config_load(path, &config, problem)) {
+		fprintf(stderr, "cpd: %s\n", problem);
+		return 1;
+	}
+	setrlimit(RLIMIT_CORE, &no_core);       /* a core would hold the keys */
+	prctl(PR_SET_TIMERSLACK, TIMER_SLACK_NS, 0, 0, 0);
+	signal(SIGPIPE, SIG_IGN);
+	signal(SIGALRM, SIG_DFL);
+	umask(077);
+	log_start(config.log_level);
+	daemon.base = event_base_new();
+	if (!daemon.base) {
+		log_line(LOG_ERR, "start-failed", "why=\"libevent cannot start\"");
+		config_clear(&config);
+		return 1;
+	}
+	log_line(LOG_INFO, "start", "version=%s node=%u", CPD_VERSION, config.number);
+	status = run_node(&daemon, &config);
+	event_base_free(daemon.base);
+	log_line(LOG_INFO, "stopped", "status=%d", status);
+	config_clear(&config);
+	return status;
+}
+
+int main(int argc, char **argv)
+{
+	static const struct option options[] = {
+		{ "config", required_argument, NULL, 'c' }, { "check-store", no_argument, NULL, 's' }, { "repair", no_argument, NULL, 'r' },
+		{ "check-config", no_argument, NULL, 'k' }, { "version", no_argument, NULL, 'v' }, { "help", no_argument, NULL, 'h' },
+		{ NULL, 0, NULL, 0 }
+	};
+	const char *path = CONFIG_DEFAULT;
+	bool checks_store = false, checks_config = false, repairs = false;
+	int option;
+
+	while ((option = getopt_long(argc, argv, "", options, NULL)) != -1) {
+		switch (option) {
+		case 'c': path = optarg; break;
+		case 's': checks_store = true; break;
+		case 'r': repairs = true; break;
+		case 'k': checks_config = true; break;
+		case 'v': printf("cpd %s\n", CPD_VERSION); return 0;
+		case 'h': fputs(usage_text, stdout); return 0;
+		default: fputs(usage_text, stderr); return 2;
+		}
+	}
+	if (argc - optind != (checks_store ? 1 : 0) || (repairs && !checks_store) || (checks_store && checks_config)) {
+		fputs(usage_text, stderr);
+		return 2;
+	}
+	if (crypto_start()) {
+		fprintf(stderr, "cpd: libsodium cannot start, or is a build that takes weak signatures; use the distribution's libsodium\n");
+		return 1;
+	}
+	if (checks_store)
+		return check_store(argv[optind], repairs);
+	return checks_config ? check_config(path) : run(path);
+}

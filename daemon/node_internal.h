@@ -1,0 +1,300 @@
+/*
+ * node_internal.h: what the node's own files share. Included by daemon/node*.c only.
+ *
+ * node.c          life, timer, rebuild          node_turn.c     one turn: decide, commit, complete
+ * node_gather.c   arrivals, verification        node_effects.c  effects into the transaction and after it
+ * node_links.c    sessions: bearer and link     node_send.c     committed items onto the links
+ * node_author.c   authoring, a person's acts    node_directory.c updates, sync, roster, introductions
+ * node_load.c     start: rebuild from the store node_query.c    what the API asks
+ * node_journal.c  journal rows, listeners       node_reissue.c  the same words under a new id
+ */
+#ifndef CPD_NODE_INTERNAL_H
+#define CPD_NODE_INTERNAL_H
+
+#include "daemon/bearer_zmq.h"
+#include "daemon/clock.h"
+#include "daemon/node.h"
+#include "daemon/role/role.h"
+#include "daemon/verify_pool.h"
+#include "proto/leaf.h"
+#include "proto/tree.h"
+
+/* Turns given to the writer and not yet on disk: one syncs, one waits behind it; a FLASH may be the third. */
+#define NODE_TURNS 2
+#define NODE_TURNS_FLASH 3
+/* What one turn takes in, so that its transaction stays well below the writer's bound. */
+#define NODE_TURN_WORKS 256
+#define NODE_TURN_BYTES (512 * 1024)
+#define NODE_IN_FLIGHT_BYTES (2 * 1024 * 1024)
+#define NODE_TIMERS 256          /* rows of the timers table in one turn */
+#define NODE_LISTENERS 16
+#define NODE_SESSIONS 4          /* of one neighbour at a time: both may call, each anew after a cut */
+#define NODE_STRANGERS 16        /* sessions of the introduction class at a time */
+#define NODE_BODIES 64           /* large bodies coming in at a time; one that falls out is offered again */
+#define NODE_CACHE 512           /* custody records of one turn; a power of two */
+#define NODE_REBUILDS 5          /* within a minute: then the store is beyond us */
+#define NODE_INTRODUCE_MS 5000   /* a neighbour that does not answer our hello may not know us */
+
+/* ---------------------------------------------------------------- what arrives */
+enum work_type {
+	WORK_EVENT,       /* a relay event that needs nothing more: links, acknowledgements, questions */
+	WORK_ITEM,        /* a link's item, verified or with the reason why not */
+	WORK_PRESENCE,
+	WORK_DIRECTORY,   /* an update by an item, an import or an introduction */
+	WORK_AUTHOR,
+	WORK_OPERATE,
+	WORK_OWN_SCAN     /* own messages in retention, a part at a time */
+};
+struct work {
+	struct work *next;
+	enum work_type type;
+	bool is_urgent;
+	uint32_t link;                    /* neighbour; 0: none */
+	uint64_t circuit;                 /* of that neighbour when it came; older: dropped, the peer sends again */
+	uint64_t serial;
+	enum item_type item_type;
+	enum precedence precedence;
+	enum cpd_error error;             /* of the verification */
+	uint8_t *bytes; size_t len;       /* owned */
+	enum verify_kind kind; struct slice verify; /* leads into bytes: what the pool must check */
+	struct verify_result *result;     /* owned: what was verified, with its own copy of the bytes */
+	struct trailer trailer;           /* of a message item */
+	struct relay_event event;
+	struct relay_row *rows;           /* owned; event.rows */
+	struct message_id *own; size_t own_count; /* owned; event.own */
+	struct author_request *request;   /* owned */
+	node_authored *authored;
+	node_done *done;
+	void *context;
+	char *remark;                     /* owned */
+	struct verified_message *verified; /* owned: AUTHOR, as it was verified */
+	uint8_t *held;                    /* owned: event.held of a large body */
+	struct message_id reissue;        /* AUTHOR without a request: put these words under a new id */
+	uint32_t own_node; struct message_id after; /* OWN_SCAN: for whom; how far it came */
+	bool is_floor;                    /* OWN_SCAN: answers WANT_FLOOR */
+	bool is_introduction;             /* DIRECTORY from a stranger: one certificate and nothing else */
+	bool is_kept;                     /* it lives on in the turn's list of what comes after */
+};
+struct work_list { struct work *first, **last; };
+
+/* ---------------------------------------------------------------- turns */
+enum after_type {
+	AFTER_ANSWER,     /* to the caller of work */
+	AFTER_NEWS, AFTER_WANT, AFTER_PRESENCE, AFTER_ANNOUNCE, AFTER_ROWS,
+	AFTER_WORK,       /* a question that is asked anew: work */
+	AFTER_DIRECTORY
+};
+/* What leaves only when the turn is on disk, in turn order. */
+struct after {
+	struct after *next;
+	enum after_type type;
+	uint32_t link, age_s;
+	uint64_t serial, counter;
+	struct message_id id;
+	enum precedence precedence;
+	bool is_reroute, is_existing;
+	uint8_t *bytes; size_t len;       /* owned */
+	struct node_news news;
+	struct work *work;                /* owned: whose callback it is, or which update */
+};
+/* A change on its way to the disk that reads of committed data cannot show yet. */
+struct pending {
+	enum store_table table;
+	struct store_key key;
+	bool is_delete;
+	uint8_t *bytes; size_t len;       /* owned */
+};
+struct turn {
+	struct turn *next;
+	uint64_t number;
+	struct store_batch *batch;        /* until it is submitted */
+	bool is_empty, has_flash;
+	size_t bytes;
+	struct after *first, **last;
+	struct pending *pending; size_t pending_count, pending_capacity;
+};
+
+/* ---------------------------------------------------------------- links */
+struct node_session { uint64_t number; bool is_blocked; };
+struct node_link {
+	uint32_t neighbour;
+	const struct config_link *config; /* NULL: not listed, it called us */
+	struct link *link;
+	struct node_session sessions[NODE_SESSIONS]; /* [0] carries what we send */
+	size_t session_count;
+	uint8_t *frame; size_t frame_len; /* owned: taken from the link, refused by the bearer for now */
+	uint32_t peer_epoch;
+	uint64_t circuit;                 /* rises when the serials start again */
+	bool is_told_up;                  /* the relay knows it as up */
+	bool is_called; uint8_t called_key[32];
+	int64_t since_ms;
+	int64_t introduce_at_ms;          /* INT64_MAX: not meant */
+	uint32_t directory_next;          /* number of the update to send next */
+	char problem[120];
+	struct tree *tree; struct message_id tree_of; /* owned: hashes of the large body under way */
+};
+
+/* What a leaf is checked against while its body is coming in. */
+struct large_body { struct message_id id; uint32_t length; uint8_t root[32]; };
+
+/* A committed custody record read in this turn; held false: the store has none. */
+struct cached { bool is_used, is_held; struct message_id id; struct custody custody; };
+
+struct witness_note { uint32_t origin; enum precedence precedence; bool is_signed; struct receipt_entry entry; };
+
+struct node {
+	struct event_base *base;
+	const struct config *config;      /* borrowed */
+	const struct role *role;
+	struct clock clock;
+	struct identity *identity;
+	struct store *store;
+	struct directory *directory;
+	struct relay *relay;
+	struct bearer_zmq *bearer;
+	struct verify_pool *pool;
+	uint32_t self, epoch;
+	bool has_failed, is_loading;      /* is_loading: the first turn runs though nothing has arrived */
+	const char *rebuild_why;          /* not NULL: nothing is decided or emitted until it is done */
+	uint32_t raise_epoch;             /* 0: not asked */
+	bool tells_epoch;                 /* the journal must still say that it rose */
+	unsigned rebuilds; int64_t rebuild_since_ms;
+
+	struct node_link **links; size_t link_count; /* owned */
+	uint64_t strangers[NODE_STRANGERS]; size_t stranger_count;
+	int64_t stranger_ms;              /* when one was last taken in */
+	uint8_t *item, *frame;            /* owned: LIMIT_ITEM, LIMIT_FRAME, to build in */
+	bool wants_fill;
+
+	struct work_list urgent, ordinary;              /* ready to be decided */
+	struct work_list waiting_urgent, waiting;       /* for a place in the pool */
+	struct work_list checking;                      /* in the pool, in the order of submission */
+	struct work_list idle; int64_t idle_since_ms;   /* questions that must see everything committed */
+	struct work_list reissues;                      /* wait for the new epoch */
+	struct work_list decided;                       /* by the turn at hand; their bytes must live until its end */
+	struct large_body bodies[NODE_BODIES]; size_t body_at;
+	struct event *turn_event, *commit_event, *timer;
+	int64_t timer_at_ms;
+
+	uint64_t turn;
+	struct turn *first, **last;       /* not yet on disk; the last one may be being decided */
+	unsigned in_flight; size_t in_flight_bytes;
+	int64_t row_due_ms;               /* of the first row of the timers table; INT64_MAX: none */
+	struct relay_effect *purges; size_t purge_count;
+
+	struct cached *cache; size_t cache_count;       /* of this turn, NODE_CACHE slots */
+	struct witness_note *witness; size_t witness_count, witness_capacity;
+
+	uint64_t next_news;
+	struct relay_counters stored; uint64_t stored_news; /* as the last turn wrote them */
+	struct { node_listener *listener; void *context; } listeners[NODE_LISTENERS];
+	size_t listener_count;
+	struct node_counters counters;
+	uint64_t watched_turn, watched_progress;        /* node_is_advancing */
+};
+
+/* node.c */
+int64_t node_ms(struct node *node);                    /* custody_ms now */
+void node_wake(struct node *node);                     /* a turn soon, in the next pass of the loop */
+void node_arm(struct node *node);                      /* one timer for the nearest deadline */
+void node_rebuild(struct node *node, const char *why); /* the relay and the links again, from the store */
+void node_give_up(struct node *node, const char *why); /* leaves the loop; main exits 1 */
+
+/* node_gather.c */
+struct work *work_new(enum work_type type);            /* NULL: no memory */
+void work_free(struct work *work);                     /* NULL is fine */
+void work_push(struct node *node, struct work *work);  /* takes it; ready to be decided */
+struct work *work_pop(struct node *node);              /* NULL: none */
+bool work_is_ready(const struct node *node);
+/* Takes it to the verification pool; the result comes through work_push. */
+void work_verify(struct node *node, struct work *work);
+void work_list_init(struct work_list *list);
+void work_list_add(struct work_list *list, struct work *work);
+struct work *work_list_take(struct work_list *list);   /* NULL: empty */
+void gather_item(struct node *node, struct node_link *link, const struct link_event *event);
+void gather_presence(struct node *node, uint32_t neighbour, const struct link_event *event);
+void gather_event(struct node *node, const struct relay_event *event); /* copies; no slices that die */
+MUST_CHECK enum cpd_error gather_start(struct node *node, char problem[256]);
+void gather_stop(struct node *node);
+/* Drops what came from links: they start again. */
+void gather_drop_links(struct node *node);
+
+/* node_turn.c */
+void turn_run(struct node *node);
+void turn_complete(struct node *node);                 /* what the store has told */
+void turns_drop(struct node *node, enum cpd_error error, const char *why);
+struct after *after_add(struct turn *turn, enum after_type type); /* NULL: no memory */
+const struct pending *pending_find(const struct node *node, enum store_table table, const struct store_key *key);
+MUST_CHECK enum cpd_error pending_add(struct turn *turn, enum store_table table, const struct store_key *key, bool is_delete, struct slice bytes);
+/* One event through the relay with the facts it needs. */
+MUST_CHECK enum cpd_error turn_event(struct node *node, const struct relay_event *event, const struct moment *now);
+MUST_CHECK enum cpd_error turn_put(struct turn *turn, enum store_table table, const struct store_key *key, struct slice value);
+/* A committed row; a damaged one is moved aside, logged, and is NOT_FOUND. */
+MUST_CHECK enum cpd_error node_load(struct node *node, enum store_table table, const struct store_key *key, uint8_t **value, size_t *len);
+/* The custody record; *out is initialised here. */
+MUST_CHECK enum cpd_error node_load_custody(struct node *node, const struct message_id *id, struct custody *out);
+
+/* node_effects.c */
+MUST_CHECK enum cpd_error effects_take(struct node *node, struct turn *turn, const struct moment *now);
+void effects_after(struct node *node, struct turn *turn);
+void after_free(struct after *after);
+/* A part of the answer to WANT_OWN or WANT_FLOOR; keeps the work when more is to be read. */
+MUST_CHECK enum cpd_error own_scan(struct node *node, struct work *work, const struct moment *now);
+MUST_CHECK enum cpd_error purge(struct node *node, struct turn *turn);
+struct slice time_and_bytes(uint8_t *buf, int64_t at_ms, struct slice bytes); /* buf: 8 + bytes.len */
+int64_t time_of(const uint8_t *value);
+
+/* node_links.c */
+struct node_link *links_find(const struct node *node, uint32_t neighbour);
+MUST_CHECK enum cpd_error links_add(struct node *node, uint32_t neighbour, const struct config_link *config, struct node_link **out);
+void links_events(struct node *node, struct node_link *link);   /* drains link_next_event */
+void links_tick(struct node *node);
+int64_t links_deadline(const struct node *node);
+void links_end(struct node *node, struct node_link *link, const char *why); /* every session of it */
+void links_committed(struct node *node, uint64_t turn);
+MUST_CHECK enum cpd_error links_circuits(struct node *node, struct turn *turn);
+MUST_CHECK enum cpd_error links_restart(struct node *node);     /* fresh links from the stored circuits */
+void links_clear(struct node *node);
+void links_bearer(struct node *node, struct bearer_events *out);
+
+/* node_send.c */
+void send_fill(struct node *node, struct node_link *link);      /* items in, frames out, until nothing moves */
+void send_fill_all(struct node *node);
+void send_forget_tree(struct node_link *link);
+
+/* node_directory.c */
+MUST_CHECK enum cpd_error directory_decide(struct node *node, struct turn *turn, struct work *work);
+void directory_committed(struct node *node, struct work *work);
+bool directory_send(struct node *node, struct node_link *link, enum precedence precedence); /* true: one was handed over */
+void directory_returned(struct node_link *link, const struct item_ref *ref);
+void directory_calls(struct node *node);                        /* call whom we may, with the key they have now */
+void directory_introduce(struct node *node, struct node_link *link);
+void directory_stranger(struct node *node, uint64_t session, struct slice frame);
+uint32_t directory_roster(void *context, const uint8_t transport_key[32]);
+
+/* node_author.c */
+MUST_CHECK enum cpd_error author_decide(struct node *node, struct turn *turn, struct work *work, const struct moment *now);
+MUST_CHECK enum cpd_error operate_decide(struct node *node, struct turn *turn, struct work *work, const struct moment *now);
+/* Encodes, signs and wraps a header; buf holds LIMIT_ENVELOPE. */
+MUST_CHECK enum cpd_error author_seal(struct node *node, const struct header *header, uint8_t *buf, size_t *len);
+/* Seals a header, verifies it and lets the relay have it. */
+MUST_CHECK enum cpd_error author_enter(struct node *node, struct turn *turn, struct work *work, const struct header *header, const struct moment *now);
+/* Calls who waits for it, if anyone, once. */
+void work_tell(struct work *work, enum cpd_error error, const char *why, const struct message_id *id, bool existing);
+void work_answer(struct work *work, enum cpd_error error, const char *why, const struct message_id *id, bool existing); /* and frees it */
+
+/* node_reissue.c */
+MUST_CHECK enum cpd_error reissue_decide(struct node *node, struct turn *turn, struct work *work, const struct moment *now);
+
+/* node_load.c */
+MUST_CHECK enum cpd_error load_store(struct node *node, char problem[256]);
+MUST_CHECK enum cpd_error load_epoch(struct node *node, char problem[256]);
+MUST_CHECK enum cpd_error load_directory(struct node *node, char problem[256]);
+MUST_CHECK enum cpd_error load_relay(struct node *node, char problem[256]);
+MUST_CHECK enum cpd_error epoch_raise(struct node *node, uint32_t at_least);
+
+/* node_journal.c */
+MUST_CHECK enum cpd_error journal_put(struct node *node, struct turn *turn, const struct relay_effect *effect, const struct moment *now);
+void journal_told(struct node *node, const struct node_news *news);
+
+#endif

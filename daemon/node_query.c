@@ -1,0 +1,106 @@
+/* node_query.c: what the API asks; all from committed data. */
+#include <string.h>
+
+#include "daemon/log.h"
+#include "daemon/node_internal.h"
+
+#define QUEUE_HEAD_ROWS 8        /* looked at for the age of the oldest; rows of receipts have none of their own */
+
+uint32_t node_self(const struct node *node)
+{
+	return node->self;
+}
+
+struct store *node_store(struct node *node)
+{
+	return node->store;
+}
+
+const struct directory *node_directory(const struct node *node)
+{
+	return node->directory;
+}
+
+const struct identity *node_identity(const struct node *node)
+{
+	return node->identity;
+}
+
+size_t node_links(struct node *node, struct node_link_status *out, size_t max)
+{
+	size_t count = node->link_count < max ? node->link_count : max;
+
+	for (size_t i = 0; i < count; i++) {
+		const struct node_link *link = node->links[i];
+		struct link_figures figures;
+
+		link_figures(link->link, &figures);
+		out[i] = (struct node_link_status){ .neighbour = link->neighbour, .bearer = "ip", .is_up = link_is_up(link->link),
+			.since_ms = link->since_ms, .heard_ms = figures.heard_ms, .rate_bps = figures.rate_bps, .unacked = figures.unacked,
+			.sent_bytes = figures.sent_bytes, .received_bytes = figures.received_bytes };
+		if (link->config)
+			strcpy(out[i].address, link->config->address);
+		strcpy(out[i].problem, link->problem);
+	}
+	return count;
+}
+
+struct queue_scan { struct node_queue_status *out; struct message_id heads[PRECEDENCE_COUNT][QUEUE_HEAD_ROWS]; size_t head_count[PRECEDENCE_COUNT]; };
+
+static bool queue_visit(void *context, const struct store_key *key, struct slice value)
+{
+	struct queue_scan *scan = context;
+	enum precedence precedence;
+	struct item_ref ref;
+	uint32_t link, destination;
+	uint64_t counter;
+
+	if (store_key_read_queue(key, &link, &precedence, &counter) || precedence >= PRECEDENCE_COUNT)
+		return true;
+	scan->out->depth[precedence]++;
+	if (scan->head_count[precedence] < QUEUE_HEAD_ROWS && !store_value_read_ref(value, &ref, &destination) && ref.type == ITEM_TYPE_MESSAGE)
+		scan->heads[precedence][scan->head_count[precedence]++] = ref.id;
+	return true;
+}
+
+void node_queue(struct node *node, uint32_t neighbour, struct node_queue_status *out)
+{
+	struct queue_scan scan = { .out = out };
+	struct store_key from = store_key_number(neighbour);
+	struct moment now;
+	size_t damaged = 0;
+
+	memset(out, 0, sizeof(*out));
+	node_now(node, &now);
+	if (store_scan(node->store, TABLE_QUEUE, &from, from.len, false, SIZE_MAX, queue_visit, &scan, &damaged))
+		log_limited(LOG_INFO, "queue-not-read", neighbour, now.custody_ms, "link=%u", neighbour);
+	for (int p = 0; p < PRECEDENCE_COUNT; p++) {
+		out->oldest_s[p] = -1;
+		for (size_t i = 0; i < scan.head_count[p]; i++) {
+			struct custody custody;
+
+			if (!node_load_custody(node, &scan.heads[p][i], &custody) && (int64_t)custody_age_s(&custody, &now) > out->oldest_s[p])
+				out->oldest_s[p] = custody_age_s(&custody, &now);
+			custody_clear(&custody);
+		}
+	}
+}
+
+bool node_presence(struct node *node, uint32_t number, struct presence *out, int64_t *age_s)
+{
+	int64_t heard_ms, age_ms;
+
+	memset(out, 0, sizeof(*out));
+	*age_s = 0;
+	if (!node->relay || !relay_presence(node->relay, number, out, &heard_ms))
+		return false;
+	age_ms = node_ms(node) - heard_ms;
+	*age_s = age_ms > 0 ? age_ms / 1000 : 0;
+	return true;
+}
+
+void node_counters(const struct node *node, struct node_counters *out)
+{
+	*out = node->counters;
+	out->log_dropped = log_dropped();
+}

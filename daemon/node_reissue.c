@@ -1,0 +1,48 @@
+/*
+ * node_reissue.c: the same words under a new id, when their id is taken by other content elsewhere
+ * (this disk was an older copy of itself). The old message is superseded by the new one.
+ */
+#include <stdlib.h>
+
+#include "daemon/log.h"
+#include "daemon/node_internal.h"
+
+enum cpd_error reissue_decide(struct node *node, struct turn *turn, struct work *work, const struct moment *now)
+{
+	struct store_key key = store_key_id(&work->reissue);
+	char old[MESSAGE_ID_TEXT_MAX], new[MESSAGE_ID_TEXT_MAX];
+	struct message message;
+	struct header header;
+	uint8_t *envelope;
+	size_t len;
+	enum cpd_error error;
+
+	message_id_format(&work->reissue, old);
+	/* Under the epoch that is at fault it would only collide again. */
+	if (work->reissue.epoch >= node->epoch) {
+		if (node->raise_epoch <= work->reissue.epoch)
+			node->raise_epoch = work->reissue.epoch + 1;
+		work->is_kept = true;
+		work_list_add(&node->reissues, work);
+		return CPD_OK;
+	}
+	error = node_load(node, TABLE_ENVELOPES, &key, &envelope, &len);
+	if (error) {
+		log_line(LOG_ERR, "reissue-failed", "msg=%s error=\"%s\" cure=\"write it again\"", old, cpd_error_text(error));
+		return error == CPD_ERR_IO ? error : CPD_OK;
+	}
+	error = message_decode((struct slice){ envelope, len }, &message);
+	header = message.header;
+	if (!error && header.large_length)
+		error = CPD_ERR_TOO_LARGE;
+	header.id = (struct message_id){ node->self, node->epoch, relay_next_sequence(node->relay) };
+	header.supersedes = work->reissue;
+	if (!error)
+		error = author_enter(node, turn, work, &header, now);
+	free(envelope);
+	if (error)
+		log_line(LOG_ERR, "reissue-failed", "msg=%s error=\"%s\" cure=\"write it again\"", old, cpd_error_text(error));
+	else
+		log_line(LOG_WARNING, "reissued", "msg=%s as=%s", old, message_id_format(&header.id, new));
+	return error == CPD_ERR_NOMEM || error == CPD_ERR_IO ? error : CPD_OK;
+}

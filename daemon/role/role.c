@@ -1,0 +1,18 @@
+/* role.c: the table of roles. */
+#include "daemon/role/role.h"
+
+static const struct role roles[] = {
+	{ ROLE_ID_NSP,     "nsp",     "noodsteunpunt",         true,  false },
+	{ ROLE_ID_CP,      "cp",      "coordinatiepunt",       false, true },
+	{ ROLE_ID_DESK,    "desk",    "desk crisisorganisatie", false, true },
+	{ ROLE_ID_PARTNER, "partner", "partner",               true,  false },
+};
+
+const struct role *role_find(enum node_role number)
+{
+	for (size_t i = 0; i < sizeof(roles) / sizeof(roles[0]); i++) {
+		if (roles[i].number == number)
+			return &roles[i];
+	}
+	return NULL;
+}
