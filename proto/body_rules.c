@@ -120,7 +120,7 @@ static const struct body_rule emergency_call_rules[] = {
 	RULE_NUMBER("check_words", 0, CHECK_WORDS_MAX),
 	RULE_NUMBER("services", 1, UINT32_MAX),
 	RULE_ENUM("nature", 0),
-	RULE_TEXT("postcode", 6, 0),
+	RULE_TEXT("postcode", 16, 0), /* the pattern below says it better than a length */
 	RULE_TEXT("house_number", 16, 0),
 	RULE_NUMBER("latitude_e5", -9000000, 9000000),
 	RULE_NUMBER("longitude_e5", -18000000, 18000000),

@@ -177,15 +177,14 @@ enum cpd_error tree_verify_leaf(const uint8_t root[TREE_HASH_LEN], uint32_t leng
 	uint8_t node[TREE_HASH_LEN];
 	size_t used = 0;
 
-	if (index >= tree_leaf_count(length) || leaf.len != tree_leaf_length(length, index) ||
-	    path->count > LIMIT_TREE_DEPTH)
+	if (index >= tree_leaf_count(length) || leaf.len != tree_leaf_length(length, index))
 		return CPD_ERR_RANGE;
 	hash_leaf(hash, leaf, node);
 	for (uint32_t width = tree_leaf_count(length); width > 1; width = (width + 1) / 2) {
 		if ((index ^ 1) < width) {
 			const uint8_t *sibling;
 
-			if (used == path->count)
+			if (used == path->count) /* so `used` stays below the depth, whatever count says */
 				return CPD_ERR_RANGE;
 			sibling = path->hashes[used++];
 			if (index % 2 == 0)

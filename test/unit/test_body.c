@@ -281,6 +281,7 @@ SPOIL(no_service, call.services = 0)
 SPOIL(postcode_space, call.postcode = text("3512 JE"))
 SPOIL(postcode_small, call.postcode = text("3512je"))
 SPOIL(postcode_short, call.postcode = text("3512J"))
+SPOIL(postcode_long, call.postcode = text("3512JE1"))
 SPOIL(postcode_digits, call.postcode = text("35A2JE"))
 SPOIL(no_house_number, call.house_number = NULL)
 SPOIL(no_place, (call.postcode = NULL, call.house_number = NULL))
@@ -299,6 +300,7 @@ SPOIL(closed_early, (status.has_opened_ms = status.has_closed_ms = 1, status.ope
 SPOIL(opened_early, (status.has_alerted_ms = status.has_opened_ms = 1, status.alerted_ms = 9, status.opened_ms = 8))
 SPOIL(no_time, (status.has_relief_ms = 1, status.relief_ms = 0))
 SPOIL(endless_time, (status.has_relief_ms = 1, status.relief_ms = UINT64_MAX))
+SPOIL(time_with_a_sign, (status.has_relief_ms = 1, status.relief_ms = (UINT64_C(1) << 63) + 5))
 SPOIL(too_many_people, status.persons = 100001)
 SPOIL(too_many_services, status.n_services = LIMIT_LIST + 1)
 SPOIL(too_many_locals, status.n_local = LIMIT_LOCAL + 1)
@@ -330,6 +332,7 @@ static const struct spoil spoils[] = {
 	{ "postcode", CPD_ERR_RANGE, &call.base, postcode_space },
 	{ "postcode", CPD_ERR_RANGE, &call.base, postcode_small },
 	{ "postcode", CPD_ERR_RANGE, &call.base, postcode_short },
+	{ "postcode", CPD_ERR_RANGE, &call.base, postcode_long },
 	{ "postcode", CPD_ERR_RANGE, &call.base, postcode_digits },
 	{ "house_number", CPD_ERR_MISSING, &call.base, no_house_number },
 	{ "location", CPD_ERR_MISSING, &call.base, no_place },
@@ -348,6 +351,7 @@ static const struct spoil spoils[] = {
 	{ "opened_ms", CPD_ERR_RANGE, &status.base, opened_early },
 	{ "relief_ms", CPD_ERR_RANGE, &status.base, no_time },
 	{ "relief_ms", CPD_ERR_RANGE, &status.base, endless_time },
+	{ "relief_ms", CPD_ERR_RANGE, &status.base, time_with_a_sign },
 	{ "persons", CPD_ERR_RANGE, &status.base, too_many_people },
 	{ "services", CPD_ERR_RANGE, &status.base, too_many_services },
 	{ "local", CPD_ERR_RANGE, &status.base, too_many_locals },
