@@ -31,6 +31,8 @@ void receipts_answer(struct relay *relay, const struct custody *custody, const s
 	struct message_id record = { recipient->node, recipient->witness_epoch, recipient->witness_counter };
 
 	journal(relay, JOURNAL_DUPLICATE, custody, recipient->node, relay->event->link, recipient->level, REFUSED_NONE);
+	if (custody->flags & CUSTODY_IS_ORIGIN)
+		return;          /* our own offer has come round: whom it would be told to is us */
 	record_forward(relay, &record, custody->id.origin, custody->precedence, (struct slice){ 0 }, 0);
 }
 
