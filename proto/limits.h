@@ -21,7 +21,7 @@
 /* A large body: an A4 map fits; a film does not. */
 #define LIMIT_LARGE_BODY (8 * 1024 * 1024)
 #define LIMIT_LEAF 4080          /* one LMDB overflow page with its header: no waste */
-#define LIMIT_LEAVES 2056        /* ceil(LIMIT_LARGE_BODY / LIMIT_LEAF) */
+#define LIMIT_LEAVES 2057        /* ceil(LIMIT_LARGE_BODY / LIMIT_LEAF) */
 #define LIMIT_TREE_DEPTH 12      /* ceil(log2(LIMIT_LEAVES)) */
 /* Signatures on one message: origin, two persons, and room. Each costs a verification. */
 #define LIMIT_SIGNATURES 4
