@@ -184,6 +184,8 @@ static void field_is_found_where_it_stands(void **state)
 	assert_null(wire_find(bytes, 1).data);
 	assert_null(wire_find(bytes, 4).data);
 	assert_null(wire_find((struct slice){ NULL, 0 }, 1).data);
+	assert_null(wire_find(BYTES(0x12, 0x03, 0xaa, 0xbb), 2).data); /* longer than what is there */
+	assert_null(wire_find(BYTES(0x12, 0x80), 2).data);
 }
 
 static void packing_does_not_overrun(void **state)

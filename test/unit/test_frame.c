@@ -255,6 +255,7 @@ static void a_peers_faulty_frame_is_refused(void **state)
 {
 	struct frame out;
 	uint8_t bitmap[40] = { 0x1a, 37, 0x08, 1, 0x12, 33 };
+	static uint8_t huge[30010] = { 0x1a, 0xb6, 0xea, 0x01, 0x08, 0x01, 0x12, 0xb0, 0xea, 0x01 }; /* a bitmap of 30000 bytes */
 
 	(void)state;
 	assert_int_equal(frame_decode(RAW(0x12, 7, 0x08, 1, 0x10, 0x31, 0x2a, 1, 'x'), &out), CPD_OK);
@@ -272,6 +273,7 @@ static void a_peers_faulty_frame_is_refused(void **state)
 	    0xff, 0x01), &out), CPD_ERR_RANGE); /* clock beyond any */
 	assert_int_equal(frame_decode(RAW(0x0a, 7, 0x08, 1, 0x18, 1, 0x7a, 1, 7), &out), CPD_ERR_TEXT); /* software rings a bell */
 	assert_int_equal(frame_decode((struct slice){ bitmap, 39 }, &out), CPD_ERR_TOO_LARGE);
+	assert_int_equal(frame_decode((struct slice){ huge, sizeof(huge) }, &out), CPD_ERR_TOO_LARGE);
 	assert_int_equal(out.has, 0);
 	assert_int_equal(frame_decode((struct slice){ buf, LIMIT_FRAME + 1 }, &out), CPD_ERR_TOO_LARGE);
 }
