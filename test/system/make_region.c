@@ -4,8 +4,9 @@
  *
  *   make_region FOLDER NUMBER:ROLE...       group 1 has every NSP, group 2 every node
  *
- * Node N gets FOLDER/N/identity and FOLDER/N/store; the signed update stands in FOLDER/update-1. With
- * --bare the stores are left empty.
+ * Node N gets FOLDER/N/identity and FOLDER/N/store; the signed update stands in FOLDER/update-1, and in
+ * FOLDER/update-2 a second one (group 3: the first two nodes) for whoever imports it. With --bare the
+ * stores are left empty.
  */
 #include <stdio.h>
 #include <stdlib.h>
@@ -47,6 +48,17 @@ static void save(const char *folder, const char *name, const uint8_t *bytes, siz
 	snprintf(path, sizeof(path), "%s/%s", folder, name);
 	file = fopen(path, "wb");
 	must(!file || fwrite(bytes, 1, len, file) != len || fclose(file), path);
+}
+
+static void save_second(const char *folder, const struct authority *authority, uint32_t *members, size_t count)
+{
+	static uint8_t record[LIMIT_UPDATE_RECORD];
+	struct group group = { 3, 1, "later", members, count > 2 ? 2 : count };
+	struct directory_update update = { .number = 2, .created_s = 2, .groups = &group, .group_count = 1 };
+	size_t len;
+
+	must(region_make_update(authority, &update, record, &len), "update 2");
+	save(folder, "update-2", record, len);
 }
 
 int main(int argc, char **argv)
@@ -92,6 +104,7 @@ int main(int argc, char **argv)
 	}
 	must(region_make_update(authority, &update, record, &len), "update");
 	save(folder, "update-1", record, len);
+	save_second(folder, authority, all, update.certificate_count);
 	for (size_t i = 0; i < update.certificate_count; i++) {
 		snprintf(path, sizeof(path), "%s/%u/store", folder, certificates[i].node);
 		if (!is_bare)
