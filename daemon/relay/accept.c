@@ -489,6 +489,8 @@ void handle_acked(struct relay *relay)
 	struct custody *custody;
 	bool any = false;
 
+	if (ref->type == ITEM_TYPE_LEAF && neighbour_of(relay, link))
+		body_leaf_ended(neighbour_of(relay, link), ref, true);
 	if (ref->type == ITEM_TYPE_LEAF || ref->type == ITEM_TYPE_DIRECTORY)
 		return;
 	row_delete(relay, link, ref->precedence, ref->counter);
@@ -548,6 +550,8 @@ void handle_refused(struct relay *relay)
 	const struct item_ref *ref = &relay->event->ref;
 	struct custody *custody = ref->type == ITEM_TYPE_MESSAGE ? custody_of(relay, &ref->id) : NULL;
 
+	if (ref->type == ITEM_TYPE_LEAF && neighbour_of(relay, relay->event->link))
+		body_leaf_ended(neighbour_of(relay, relay->event->link), ref, true); /* until the next WANT tells otherwise */
 	if (ref->type == ITEM_TYPE_LEAF || ref->type == ITEM_TYPE_DIRECTORY)
 		return;
 	journal(relay, JOURNAL_REFUSED_BY, custody, 0, relay->event->link, LEVEL_NONE, relay->event->reason);

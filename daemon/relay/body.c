@@ -182,6 +182,14 @@ void handle_leaf(struct relay *relay)
 
 /* ---------------------------------------------------------------- sending */
 
+static struct body_out *body_out_of(const struct neighbour *neighbour, const struct item_ref *ref)
+{
+	for (struct body_out *body = neighbour->bodies; body; body = body->after)
+		if (message_id_equal(&body->ref.id, &ref->id))
+			return body;
+	return NULL;
+}
+
 void handle_wanted(struct relay *relay)
 {
 	const struct relay_event *event = relay->event;
@@ -191,17 +199,26 @@ void handle_wanted(struct relay *relay)
 
 	if (!neighbour || !custody || !custody->large_length)
 		return;
-	body_forget(neighbour, &event->ref);
-	body = calloc(1, sizeof(*body));
+	body = body_out_of(neighbour, &event->ref);
 	if (!body) {
-		relay->failed = true;
-		return;
+		body = calloc(1, sizeof(*body));
+		if (!body) {
+			relay->failed = true;
+			return;
+		}
+		body->after = neighbour->bodies;
+		neighbour->bodies = body;
 	}
 	body->ref = event->ref;
 	body->leaves = tree_leaf_count(custody->large_length);
+	body->next = 0;
+	memset(body->held, 0, sizeof(body->held));
 	memcpy(body->held, event->held.data, event->held.len < sizeof(body->held) ? event->held.len : sizeof(body->held));
-	body->after = neighbour->bodies;
-	neighbour->bodies = body;
+}
+
+static bool has_bit(const uint8_t *bits, uint32_t index)
+{
+	return bits[index / 8] >> (index % 8) & 1;
 }
 
 bool body_next(struct neighbour *neighbour, enum precedence precedence, struct item_ref *out)
@@ -209,13 +226,15 @@ bool body_next(struct neighbour *neighbour, enum precedence precedence, struct i
 	for (struct body_out *body = neighbour->bodies; body; body = body->after) {
 		if (body->ref.precedence != precedence)
 			continue;
-		while (body->next < body->leaves && body->held[body->next / 8] >> (body->next % 8) & 1)
+		while (body->next < body->leaves && (has_bit(body->held, body->next) || has_bit(body->under_way, body->next)))
 			body->next++;
 		if (body->next == body->leaves)
 			continue;
 		*out = body->ref;
 		out->type = ITEM_TYPE_LEAF;
-		out->index = body->next++;
+		out->index = body->next;
+		body->under_way[body->next / 8] |= (uint8_t)(1u << (body->next % 8));
+		body->next++;
 		return true;
 	}
 	return false;
@@ -231,4 +250,17 @@ void body_forget(struct neighbour *neighbour, const struct item_ref *ref)
 		free(body);
 		return;
 	}
+}
+
+void body_leaf_ended(struct neighbour *neighbour, const struct item_ref *ref, bool is_held)
+{
+	struct body_out *body = body_out_of(neighbour, ref);
+
+	if (!body || ref->index >= body->leaves)
+		return;
+	body->under_way[ref->index / 8] &= (uint8_t)~(1u << (ref->index % 8));
+	if (is_held)
+		body->held[ref->index / 8] |= (uint8_t)(1u << (ref->index % 8));
+	else if (ref->index < body->next)
+		body->next = ref->index;
 }

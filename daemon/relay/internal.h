@@ -36,6 +36,7 @@ struct body_out {
 	struct item_ref ref;
 	uint32_t leaves, next;
 	uint8_t held[LIMIT_LEAVES / 8 + 1];
+	uint8_t under_way[LIMIT_LEAVES / 8 + 1]; /* with the link: another WANT must not send them twice */
 	struct body_out *after;      /* next in the link's list */
 };
 
@@ -175,6 +176,8 @@ void handle_leaf(struct relay *relay);
 void handle_wanted(struct relay *relay);
 bool body_next(struct neighbour *neighbour, enum precedence precedence, struct item_ref *out);
 void body_forget(struct neighbour *neighbour, const struct item_ref *ref);
+/* The link is done with a leaf; is_held: the neighbour has it. */
+void body_leaf_ended(struct neighbour *neighbour, const struct item_ref *ref, bool is_held);
 void body_in_free(struct body_in *body);
 
 /* operate.c */

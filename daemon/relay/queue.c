@@ -179,6 +179,8 @@ void handle_returned(struct relay *relay)
 	struct neighbour *neighbour = neighbour_of(relay, relay->event->link);
 	struct window_entry *entry;
 
+	if (neighbour && ref->type == ITEM_TYPE_LEAF)
+		body_leaf_ended(neighbour, ref, false);
 	if (!neighbour || ref->type == ITEM_TYPE_LEAF || ref->type == ITEM_TYPE_DIRECTORY)
 		return;
 	body_forget(neighbour, ref);
