@@ -171,11 +171,26 @@ static void want_reroute_rows(struct relay *relay, uint32_t link, enum precedenc
 	effect->is_reroute = true;
 }
 
+/* Its origin needs nobody to carry it any more: a copy that found no way, or waits for a link that is
+ * down, would else stand here for ever. */
+static void below_floor(struct relay *relay, struct custody *custody)
+{
+	for (size_t i = 0; i < custody->recipient_count; i++)
+		if (custody->recipients[i].hop == HOP_QUEUED || custody->recipients[i].hop == HOP_UNROUTED)
+			custody->recipients[i].hop = HOP_ENDED;
+	rows_tidy(relay, custody);
+	release_if_passed(relay, custody);
+}
+
 static void reroute_message_row(struct relay *relay, uint32_t link, const struct relay_row *row)
 {
 	struct custody *custody = custody_of(relay, &row->ref.id);
 	bool moved = false;
 
+	if (custody && custody->id.sequence < floor_of(relay, custody->id.origin, custody->id.epoch)) {
+		below_floor(relay, custody);
+		return;
+	}
 	if (!custody || (custody->flags & CUSTODY_IS_HELD))
 		return;
 	for (size_t i = 0; i < custody->recipient_count; i++) {
@@ -409,7 +424,7 @@ void handle_heard(struct relay *relay)
 		journal(relay, JOURNAL_EPOCH_ROSE, NULL, told->node, relay->event->link, LEVEL_NONE, REFUSED_NONE);
 		effect_add(relay, EFFECT_WANT_OWN)->node = told->node;
 	}
-	if (homes_changed)
+	if (homes_changed || floor_rose)
 		reroute_soon(relay);
 	for (size_t i = 0; i < relay->link_count; i++)
 		if (relay->links[i]->is_up && relay->links[i]->node != relay->event->link)
