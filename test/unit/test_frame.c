@@ -245,7 +245,7 @@ static void a_frame_out_of_bounds_is_not_written(void **state)
 	REFUSED_WHEN(FRAME_WANT, frame.want.serial = 0, CPD_ERR_RANGE);
 	REFUSED_WHEN(FRAME_WANT, frame.want.message.origin = 0, CPD_ERR_RANGE);
 	REFUSED_WHEN(FRAME_WANT, frame.want.message.sequence = 0, CPD_ERR_RANGE);
-	REFUSED_WHEN(FRAME_WANT, frame.want.held.len = 258, CPD_ERR_TOO_LARGE);
+	REFUSED_WHEN(FRAME_WANT, frame.want.held.len = (LIMIT_LEAVES + 7) / 8 + 1, CPD_ERR_TOO_LARGE);
 #undef REFUSED_WHEN
 }
 
