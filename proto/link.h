@@ -8,6 +8,15 @@
  *
  * Life: link_new, then sessions one after another: link_connected ... link_disconnected. Circuit
  * serials go on across sessions as long as both store epochs stay.
+ *
+ * A serial is done when its item is in custody or when the sender voids it: an item that is the one
+ * byte 0 (no protobuf begins so). A refused serial is voided by its sender when it has the refusal, and
+ * counts as received only then: counted earlier, a refusal lost with its session would read as custody
+ * in the next hello. An item that waits for its leaves (WANT) and holds up the window is voided and
+ * offered again under a new serial: a new ITEM event; settle that one.
+ *
+ * Credit counts each byte of an item once (at its offset), whatever is sent again, so that both sides
+ * stay agreed on a bearer that loses or doubles frames.
  */
 #ifndef CPD_PROTO_LINK_H
 #define CPD_PROTO_LINK_H
@@ -56,7 +65,7 @@ enum link_event_type {
 struct link_event {
 	enum link_event_type type;
 	struct frame_hello hello;            /* UP */
-	uint64_t serial;                     /* ITEM */
+	uint64_t serial;                     /* ITEM: to be handed back; the low 48 bits are the serial on the wire, above them the session */
 	enum item_type item_type;            /* ITEM */
 	enum precedence precedence;          /* ITEM: as the link carried it */
 	struct slice bytes;                  /* ITEM, PRESENCE, INTRODUCTION: valid until the next link_* call */
@@ -87,22 +96,27 @@ struct link *link_new(const struct link_config *config); /* NULL: no memory */
 void link_free(struct link *link);
 
 /* The bearer has a path to the peer: a hello becomes due. An open session is ended first (its items
- * come back as RETURNED or ACKED after the new hello). */
+ * come back as RETURNED or ACKED after the new hello; what the peer cannot hold is RETURNED at once).
+ * The hello leaves when all that was settled is committed. */
 void link_connected(struct link *link, const struct link_greeting *greeting, int64_t now_ms);
 void link_disconnected(struct link *link, int64_t now_ms);
 bool link_is_up(const struct link *link);
 
-/* One bearer message. On an error the host logs it (rate-limited) and ends the session; MALFORMED,
- * VERSION, PROTOCOL (credit overrun, serial out of window, data before hello), NOMEM. */
+/* One bearer message. On an error the session is over: the host logs it (rate-limited) and ends the
+ * bearer's. MALFORMED, TOO_LARGE, RANGE (of the frame), VERSION, PROTOCOL (credit overrun, serial out of
+ * window, data before hello), NOMEM. */
 MUST_CHECK enum cpd_error link_receive(struct link *link, struct slice frame, int64_t now_ms);
-/* False when there is none. Drain after every link_receive, link_connected, link_tick. */
+/* False when there is none. Drain after every link_receive, link_connected, link_disconnected, link_tick,
+ * link_set_epoch. */
 bool link_next_event(struct link *link, struct link_event *out);
 
 /* The host has decided about an ITEM: reason NONE takes custody (or: it is a duplicate that needs
  * none), else a refusal. The acknowledgement or refusal leaves only after link_committed(turn or later).
- * link_circuit() includes it at once, for the same commit. */
+ * link_circuit() includes custody at once, for the same commit; a refusal when the peer has voided the
+ * serial. An item of a session before the open one is ignored: the peer offers it again. */
 void link_settle(struct link *link, uint64_t serial, enum cpd_reason reason, uint64_t turn);
-/* Receiver of a large body: tell the sender which leaves are on disk; the serial stays unsettled. */
+/* Receiver of a large body: tell the sender which leaves are on disk; the serial stays unsettled.
+ * NOT_FOUND: not an unsettled item of this session; TOO_LARGE, RANGE, NOMEM. */
 MUST_CHECK enum cpd_error link_want(struct link *link, uint64_t serial, const struct message_id *id, struct slice held, uint64_t turn);
 void link_circuit(const struct link *link, struct link_circuit *out);
 /* True when link_circuit changed since the last call of link_circuit_saved. */
@@ -114,15 +128,18 @@ void link_committed(struct link *link, uint64_t turn);
 /* May another item of this precedence be handed over now? (session up, no item of the same
  * precedence still unsent, window and credit not spent) */
 bool link_can_send(const struct link *link, enum precedence precedence);
-/* Copies bytes. BUSY when link_can_send is false; TOO_LARGE. */
+/* Copies bytes. BUSY when link_can_send is false; TOO_LARGE, RANGE (type), MALFORMED (empty, or begins
+ * with a byte 0), NOMEM. */
 MUST_CHECK enum cpd_error link_send(struct link *link, const struct item_ref *ref, struct slice bytes, int64_t now_ms);
-/* Presence passes without custody; dropped when the session is down or 64 wait. */
+/* Presence passes without custody; dropped when the session is down; when 64 wait the oldest goes. */
 void link_send_presence(struct link *link, struct slice record, uint32_t age_s);
+/* Leaves before our hello, or without one; record <= LIMIT_CERTIFICATE. */
 void link_send_introduction(struct link *link, struct slice record);
 void link_directory_changed(struct link *link, uint32_t version);
 
 /* The next frame for the bearer, into buf (LIMIT_FRAME); *len 0: nothing now. Strict precedence,
- * pieces of at most LINK_CHUNK_MS at the measured rate; acknowledgements first. */
+ * pieces of at most LINK_CHUNK_MS at the measured rate; urgent acknowledgements first. On an error
+ * nothing has changed. */
 MUST_CHECK enum cpd_error link_next_frame(struct link *link, uint8_t *buf, size_t *len, int64_t now_ms);
 /* When link_tick must be called at the latest; INT64_MAX: never. */
 int64_t link_deadline(const struct link *link);
