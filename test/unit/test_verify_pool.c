@@ -1,4 +1,5 @@
 /* verify_pool: results come in the order of submission, a fifth is FLASH's, nothing leaks at the end. */
+#include <dirent.h>
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
@@ -15,7 +16,8 @@
 
 static struct identity *identity;
 static struct region_anchor anchor = { .network = "nl", .region = "VR09", .name = "Utrecht" };
-static char folder[] = "test-pool-XXXXXX";
+static struct authority *authority;
+static char folder[] = "test-pool-XXXXXX", region_folder[64];
 
 struct seen {
 	struct event_base *base;
@@ -204,23 +206,35 @@ static int make_identity(void **state)
 	(void)state;
 	if (crypto_start() != CPD_OK || !mkdtemp(folder))
 		return -1;
-	if (identity_create(folder, 344003, &identity) != CPD_OK)
+	snprintf(region_folder, sizeof(region_folder), "%s/region", folder);
+	if (identity_create(folder, 344003, &identity) != CPD_OK || authority_create(region_folder, &anchor, &authority) != CPD_OK)
 		return -1;
+	anchor = *authority_anchor(authority);
 	return identity_install(identity, 344003, 1, &anchor) == CPD_OK ? 0 : -1;
+}
+
+static void remove_files(const char *dir)
+{
+	DIR *entries = opendir(dir);
+	struct dirent *entry;
+	char path[512];
+
+	while (entries && (entry = readdir(entries))) {
+		snprintf(path, sizeof(path), "%s/%s", dir, entry->d_name);
+		(void)unlink(path);
+	}
+	if (entries)
+		closedir(entries);
+	(void)rmdir(dir);
 }
 
 static int remove_identity(void **state)
 {
-	static const char *const names[] = { "signing.key", "sealing.key", "transport.key", "epoch", "node", "region.pub" };
-	char path[64];
-
 	(void)state;
 	identity_free(identity);
-	for (size_t i = 0; i < sizeof(names) / sizeof(names[0]); i++) {
-		snprintf(path, sizeof(path), "%s/%s", folder, names[i]);
-		(void)unlink(path);
-	}
-	(void)rmdir(folder);
+	authority_free(authority);
+	remove_files(region_folder);
+	remove_files(folder);
 	return 0;
 }
 
