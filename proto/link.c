@@ -134,8 +134,6 @@ struct link *link_new(const struct link_config *config)
 
 	if (!link)
 		return NULL;
-	link->self = config->self;
-	link->peer = config->peer;
 	link->self_epoch = config->self_epoch;
 	link->profile = config->profile;
 	link->events_end = &link->events;
@@ -461,7 +459,8 @@ static bool compose(struct link *link, struct departure *out)
 	add_company(link, frame, true);
 	return true;
 send:
-	add_company(link, frame, false);
+	/* A lost credit must not stall the peer because we have other things to say and so never fall silent. */
+	add_company(link, frame, link->now_ms - link->repeated_ms >= link->profile.keepalive_ms);
 	if (link->tx.directory_due) {
 		frame->has |= FRAME_DIRECTORY;
 		frame->directory = link->tx.directory;
@@ -496,6 +495,8 @@ static void departed(struct link *link, const struct departure *departure, size_
 		receiving_told(link, departure->told);
 	if (frame->has & FRAME_ACK)
 		receiving_ack_sent(link);
+	if (frame->has & FRAME_HELLO || (frame->has & FRAME_ACK && (frame->has & FRAME_CREDIT || !link->rx.has_data)))
+		link->repeated_ms = link->now_ms;
 	if (frame->has & FRAME_PRESENCE)
 		presence_gone(tx);
 	if (frame->has & (FRAME_PRESENCE | FRAME_DATA))

@@ -122,7 +122,7 @@ struct receiving {
 };
 
 struct link {
-	uint32_t self, peer, self_epoch, peer_epoch;
+	uint32_t self_epoch, peer_epoch;
 	struct link_profile profile;
 	struct link_greeting greeting;
 	bool is_connected, hello_sent, hello_heard, is_introduced, is_given_up, keepalive_due;
@@ -130,6 +130,7 @@ struct link {
 	struct frame_hello peer_hello;
 	uint64_t session;            /* number of this session in this process, from 0 */
 	int64_t now_ms, heard_ms, sent_ms;
+	int64_t repeated_ms;         /* acknowledgement and credit were last told both */
 	uint64_t sent_bytes, received_bytes;
 	uint32_t peer_directory;
 	struct notice *events, **events_end, *given;

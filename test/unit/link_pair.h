@@ -1,0 +1,349 @@
+/*
+ * link_pair.h: two links wired in memory, the wires under the test's hand, virtual time. Included by
+ * the tests of the link. Every ACKED is checked against what the other side has on disk.
+ */
+#ifndef CPD_TEST_LINK_PAIR_H
+#define CPD_TEST_LINK_PAIR_H
+
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include <cmocka.h>
+
+#include "proto/link.h"
+
+#define ITEMS 4096
+#define PIPE 512
+
+struct parcel { uint8_t *bytes; size_t len; };
+struct wire { struct parcel parcels[PIPE]; size_t count; };
+
+enum fate { UNSENT, UNDER_WAY, PASSED, TURNED_DOWN };
+struct side {
+	struct link *link;
+	struct link_config config;
+	struct wire out;
+	uint64_t turn;
+	bool holds_commits;              /* the test commits by hand */
+	bool holds_settling;             /* the test settles by hand */
+	enum cpd_reason refuse_first;    /* refuse every item at its first coming */
+	struct link_circuit stored;      /* with what is committed */
+	/* as receiver */
+	uint8_t raised[ITEMS], has[ITEMS], is_on_disk[ITEMS];
+	uint64_t last_serial;
+	enum precedence last_precedence;
+	uint32_t last_number;
+	/* as sender */
+	uint8_t fate[ITEMS];
+	uint32_t returned, gaps, rolled_back, ups, acked, wants, presences, directories, introductions;
+	uint64_t gap_first, gap_last;
+	struct frame_hello hello;
+};
+static struct side a, b;
+static int64_t now;
+static uint64_t seed;
+
+static inline uint32_t chance(uint32_t below)
+{
+	seed = seed * 6364136223846793005u + 1442695040888963407u;
+	return (uint32_t)(seed >> 33) % below;
+}
+
+static inline uint32_t number_of(struct slice bytes)
+{
+	uint32_t number;
+
+	assert_true(bytes.len >= 8 && bytes.data[0] == 'I');
+	memcpy(&number, bytes.data + 4, 4);
+	for (size_t i = 8; i < bytes.len; i++)
+		assert_int_equal(bytes.data[i], (uint8_t)(number * 7 + i));
+	return number;
+}
+
+static inline void commit(struct side *side)
+{
+	memcpy(side->is_on_disk, side->has, sizeof(side->has));
+	link_circuit(side->link, &side->stored);
+	link_circuit_saved(side->link);
+	link_committed(side->link, side->turn);
+}
+
+static inline void take_item(struct side *side, const struct link_event *event)
+{
+	uint32_t number = number_of(event->bytes);
+	bool is_first = side->raised[number] == 0;
+
+	side->raised[number]++;
+	side->last_serial = event->serial;
+	side->last_precedence = event->precedence;
+	side->last_number = number;
+	if (side->holds_settling)
+		return;
+	if (is_first && side->refuse_first) {
+		link_settle(side->link, event->serial, side->refuse_first, ++side->turn);
+		return;
+	}
+	side->has[number] = 1;
+	link_settle(side->link, event->serial, REFUSED_NONE, ++side->turn);
+}
+
+static inline void drain(struct side *side)
+{
+	const struct side *other = side == &a ? &b : &a;
+	struct link_event event;
+
+	while (link_next_event(side->link, &event)) {
+		uint64_t number = event.ref.counter;
+
+		switch (event.type) {
+		case LINK_EVENT_UP: side->ups++; side->hello = event.hello; break;
+		case LINK_EVENT_ITEM: take_item(side, &event); break;
+		case LINK_EVENT_ACKED:
+			assert_int_equal(side->fate[number], UNDER_WAY);
+			assert_true(other->is_on_disk[number]); /* the one rule */
+			side->fate[number] = PASSED;
+			side->acked++;
+			break;
+		case LINK_EVENT_REFUSED:
+			assert_int_equal(side->fate[number], UNDER_WAY);
+			side->fate[number] = TURNED_DOWN;
+			assert_int_equal(event.reason, other->refuse_first);
+			break;
+		case LINK_EVENT_RETURNED:
+			assert_int_equal(side->fate[number], UNDER_WAY);
+			side->fate[number] = UNSENT;
+			side->returned++;
+			break;
+		case LINK_EVENT_PRESENCE: side->presences++; break;
+		case LINK_EVENT_WANT: side->wants++; break;
+		case LINK_EVENT_INTRODUCTION: side->introductions++; break;
+		case LINK_EVENT_DIRECTORY: side->directories++; break;
+		case LINK_EVENT_GAP: side->gaps++; side->gap_first = event.first; side->gap_last = event.last; break;
+		case LINK_EVENT_ROLLED_BACK: side->rolled_back++; break;
+		}
+	}
+	if (!side->holds_commits)
+		commit(side);
+}
+
+static inline void wire_clear(struct wire *wire)
+{
+	while (wire->count)
+		free(wire->parcels[--wire->count].bytes);
+}
+
+static inline void wire_put(struct wire *wire, const uint8_t *bytes, size_t len)
+{
+	assert_true(wire->count < PIPE);
+	wire->parcels[wire->count].bytes = malloc(len);
+	memcpy(wire->parcels[wire->count].bytes, bytes, len);
+	wire->parcels[wire->count++].len = len;
+}
+
+static inline struct parcel wire_take(struct wire *wire, size_t at)
+{
+	struct parcel parcel = wire->parcels[at];
+
+	wire->count--;
+	memmove(&wire->parcels[at], &wire->parcels[at + 1], (wire->count - at) * sizeof(parcel));
+	return parcel;
+}
+
+/* One frame out of the link onto its wire; its length. */
+static inline size_t emit(struct side *side)
+{
+	uint8_t buf[LIMIT_FRAME];
+	size_t len;
+
+	assert_int_equal(link_next_frame(side->link, buf, &len, now), CPD_OK);
+	if (len)
+		wire_put(&side->out, buf, len);
+	return len;
+}
+
+static inline void emit_all(struct side *side)
+{
+	while (emit(side))
+		;
+}
+
+static inline enum cpd_error deliver(struct side *from, struct side *to, size_t at)
+{
+	struct parcel parcel = wire_take(&from->out, at);
+	enum cpd_error err = link_receive(to->link, (struct slice){ parcel.bytes, parcel.len }, now);
+
+	free(parcel.bytes);
+	return err;
+}
+
+/* Runs both ways until nothing moves; time stands still. */
+static inline void settle_down(void)
+{
+	do {
+		drain(&a);
+		drain(&b);
+		emit_all(&a);
+		emit_all(&b);
+		while (a.out.count)
+			assert_int_equal(deliver(&a, &b, 0), CPD_OK);
+		while (b.out.count)
+			assert_int_equal(deliver(&b, &a, 0), CPD_OK);
+		drain(&a);
+		drain(&b);
+		emit_all(&a);
+		emit_all(&b);
+	} while (a.out.count || b.out.count);
+}
+
+static inline void tick(struct side *side)
+{
+	bool dead;
+
+	link_tick(side->link, now, &dead);
+	assert_false(dead);
+}
+
+static inline void pass_ms(int64_t ms)
+{
+	now += ms;
+	tick(&a);
+	tick(&b);
+	settle_down();
+}
+
+static inline void side_open(struct side *side, uint32_t self, uint32_t peer, const struct link_profile *profile)
+{
+	memset(side, 0, sizeof(*side));
+	side->config.self = self;
+	side->config.peer = peer;
+	side->config.self_epoch = 1;
+	side->config.profile = *profile;
+	side->link = link_new(&side->config);
+	assert_non_null(side->link);
+}
+
+static inline void connect_side(struct side *side)
+{
+	struct link_greeting greeting = { .clock_ms = -1, .directory = 3 };
+
+	link_connected(side->link, &greeting, now);
+}
+
+static inline void open_both(const struct link_profile *profile)
+{
+	now = 1000;
+	seed = 1;
+	side_open(&a, 1, 2, profile);
+	side_open(&b, 2, 1, profile);
+	connect_side(&a);
+	connect_side(&b);
+	settle_down();
+	assert_true(link_is_up(a.link) && link_is_up(b.link));
+}
+
+static inline int open_ip(void **state) { (void)state; open_both(&link_profile_ip); return 0; }
+static inline int open_thin(void **state) { (void)state; open_both(&link_profile_thin); return 0; }
+static inline int close_both(void **state)
+{
+	(void)state;
+	link_free(a.link);
+	link_free(b.link);
+	wire_clear(&a.out);
+	wire_clear(&b.out);
+	return 0;
+}
+
+static inline void cut(void)
+{
+	wire_clear(&a.out);
+	wire_clear(&b.out);
+	link_disconnected(a.link, now);
+	link_disconnected(b.link, now);
+	drain(&a);
+	drain(&b);
+}
+
+static inline void reconnect(void)
+{
+	connect_side(&a);
+	connect_side(&b);
+	settle_down();
+}
+
+/* The process dies; what is stored lives. */
+static inline void restart(struct side *side)
+{
+	wire_clear(&side->out);
+	link_free(side->link);
+	memcpy(side->has, side->is_on_disk, sizeof(side->has));
+	for (size_t i = 0; i < ITEMS; i++)
+		if (side->fate[i] == UNDER_WAY)
+			side->fate[i] = UNSENT; /* its queue is on disk */
+	side->config.circuit = side->stored;
+	side->turn = 0;
+	side->link = link_new(&side->config);
+}
+
+static inline enum cpd_error send(struct side *side, uint32_t number, enum precedence precedence, size_t len)
+{
+	static uint8_t bytes[LIMIT_ITEM];
+	struct item_ref ref = { .type = ITEM_TYPE_MESSAGE, .precedence = precedence, .id = { 9, 1, number + 1 }, .counter = number };
+	enum cpd_error err;
+
+	bytes[0] = 'I';
+	memcpy(bytes + 4, &number, 4);
+	for (size_t i = 8; i < len; i++)
+		bytes[i] = (uint8_t)(number * 7 + i);
+	err = link_send(side->link, &ref, (struct slice){ bytes, len }, now);
+	if (!err)
+		side->fate[number] = UNDER_WAY;
+	return err;
+}
+
+static inline struct frame peek(const struct side *side, size_t at)
+{
+	struct frame frame;
+
+	assert_true(at < side->out.count);
+	assert_int_equal(frame_decode((struct slice){ side->out.parcels[at].bytes, side->out.parcels[at].len }, &frame), CPD_OK);
+	return frame;
+}
+
+/* A frame of the test's own, as if from a to b. */
+static inline enum cpd_error forge(const struct frame *frame)
+{
+	uint8_t buf[LIMIT_FRAME];
+	size_t len;
+
+	assert_int_equal(frame_encode(frame, buf, &len), CPD_OK);
+	return link_receive(b.link, (struct slice){ buf, len }, now);
+}
+
+static inline struct frame piece_frame(uint64_t serial, enum precedence precedence, uint32_t total, uint32_t offset, uint32_t len)
+{
+	static const uint8_t bytes[LIMIT_ITEM] = { 'I' };
+	struct frame frame = { .has = FRAME_DATA };
+
+	frame.data = (struct frame_data){ serial, ITEM_TYPE_MESSAGE, precedence, total, offset, { bytes, len } };
+	return frame;
+}
+
+static inline void pass_some(uint32_t first, uint32_t count)
+{
+	for (uint32_t i = first; i < first + count; i++) {
+		assert_int_equal(send(&a, i, PRECEDENCE_ROUTINE, 200), CPD_OK);
+		settle_down();
+	}
+	pass_ms(20);
+	for (uint32_t i = first; i < first + count; i++)
+		assert_int_equal(a.fate[i], PASSED);
+}
+
+#define IP(test) cmocka_unit_test_setup_teardown(test, open_ip, close_both)
+#define THIN(test) cmocka_unit_test_setup_teardown(test, open_thin, close_both)
+
+#endif
