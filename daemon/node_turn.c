@@ -292,6 +292,36 @@ static bool leaf_visit(void *context, const struct store_key *key, struct slice 
 	return true;
 }
 
+static const struct large_body *body_note(struct node *node, const struct header *header)
+{
+	struct large_body *body = &node->bodies[node->body_at];
+
+	node->body_at = (node->body_at + 1) % NODE_BODIES;
+	*body = (struct large_body){ .id = header->id, .length = header->large_length };
+	memcpy(body->root, header->large_root, sizeof(body->root));
+	return body;
+}
+
+/* What its leaves are checked against: noted when its header came, or read from the stored envelope. NULL: neither. */
+static const struct large_body *body_find(struct node *node, const struct message_id *id)
+{
+	struct store_key key = store_key_id(id);
+	const struct large_body *body = NULL;
+	struct message message;
+	uint8_t *envelope;
+	size_t len;
+
+	for (size_t i = 0; i < NODE_BODIES; i++)
+		if (node->bodies[i].length && message_id_equal(&node->bodies[i].id, id))
+			return &node->bodies[i];
+	if (node_load(node, TABLE_ENVELOPES, &key, &envelope, &len))
+		return NULL;
+	if (!message_decode((struct slice){ envelope, len }, &message) && message.header.large_length)
+		body = body_note(node, &message.header);
+	free(envelope);
+	return body;
+}
+
 static enum cpd_error body_held(struct node *node, const struct header *header, struct work *work)
 {
 	struct leaf_scan scan = { .leaves = tree_leaf_count(header->large_length) };
@@ -309,13 +339,11 @@ static enum cpd_error body_held(struct node *node, const struct header *header, 
 	}
 	work->held = scan.bits;
 	work->event.held = (struct slice){ scan.bits, len };
-	node->bodies[node->body_at] = (struct large_body){ .id = header->id, .length = header->large_length };
-	memcpy(node->bodies[node->body_at].root, header->large_root, 32);
-	node->body_at = (node->body_at + 1) % NODE_BODIES;
+	body_note(node, header);
 	return CPD_OK;
 }
 
-static enum cpd_error decide_leaf(struct node *node, struct turn *turn, struct work *work, const struct moment *now)
+static enum cpd_error decide_leaf(struct node *node, struct work *work, const struct moment *now)
 {
 	struct relay_event *event = &work->event;
 	struct tree_path path;
@@ -323,18 +351,16 @@ static enum cpd_error decide_leaf(struct node *node, struct turn *turn, struct w
 	enum cpd_error error;
 
 	error = leaf_item_decode((struct slice){ work->bytes, work->len }, &event->id, &event->leaf_index, &event->leaf, &path);
-	for (size_t i = 0; !error && !body && i < NODE_BODIES; i++)
-		if (node->bodies[i].length && message_id_equal(&node->bodies[i].id, &event->id))
-			body = &node->bodies[i];
+	if (!error)
+		body = body_find(node, &event->id);
 	if (!error && !body)
-		error = CPD_ERR_BUSY;   /* its header fell out or never came: the sender offers both again */
+		error = CPD_ERR_BUSY;   /* its header never came, or was forgotten: the sender offers both again */
 	if (!error)
 		error = tree_verify_leaf(body->root, body->length, event->leaf_index, event->leaf, &path, crypto_digest);
 	if (error) {
 		work->error = error;
 		return CPD_OK;
 	}
-	(void)turn;
 	event->type = RELAY_LEAF;
 	return turn_event(node, event, now);
 }
@@ -358,7 +384,7 @@ static enum cpd_error decide_item(struct node *node, struct turn *turn, struct w
 	event->serial = work->serial;
 	event->precedence = work->precedence;
 	if (!work->error && work->item_type == ITEM_TYPE_LEAF) {
-		error = decide_leaf(node, turn, work, now);
+		error = decide_leaf(node, work, now);
 	} else if (!work->error && work->item_type == ITEM_TYPE_MESSAGE) {
 		const struct header *header = &work->result->message.message.header;
 
@@ -545,6 +571,7 @@ static enum cpd_error decide_all(struct node *node, struct turn *turn, const str
 		if (!work)
 			break;
 		bytes += work->result ? work->result->bytes.len : work->len;
+		work->is_kept = false;
 		error = decide(node, turn, work, now);
 		if (!work->is_kept)
 			work_list_add(&node->decided, work);
