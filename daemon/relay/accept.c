@@ -322,6 +322,44 @@ static bool is_answered(const struct relay *relay, const struct custody *custody
 	    && level_closes(recipient->level, custody->closing_level);
 }
 
+/* A hop duplicate: this copy waits here or has gone on already. */
+static bool is_served(const struct recipient *recipient, const struct trailer *trailer, bool came_back)
+{
+	if (recipient->hop == HOP_QUEUED || recipient->hop == HOP_UNROUTED)
+		return true;
+	return recipient->hop != HOP_NONE && trailer->retry <= recipient->retry && !came_back;
+}
+
+static bool trace_names(const struct trailer *trailer, uint32_t node)
+{
+	for (size_t i = 0; i < trailer->trace_count; i++)
+		if (trailer->trace[i].node == node)
+			return true;
+	return false;
+}
+
+bool offer_needs_bytes(const struct relay *relay, const struct custody *custody, const struct header *header, const struct trailer *trailer)
+{
+	uint32_t recipients[LIMIT_RECIPIENTS];
+	size_t count;
+	bool came_back = trace_names(trailer, relay->config.self);
+
+	if (offer_recipients(relay, header, trailer, recipients, &count))
+		return false;                            /* accept_take says what is wrong with it */
+	for (size_t i = 0; i < count; i++) {
+		const struct recipient *recipient = custody_recipient(custody, recipients[i]);
+
+		if (recipients[i] == relay->config.self) {
+			if (!(custody->flags & CUSTODY_IS_ADDRESSEE))
+				return true;
+		} else if (!recipient || (!is_answered(relay, custody, recipient, trailer->after_epoch)
+		    && !is_served(recipient, trailer, came_back))) {
+			return true;
+		}
+	}
+	return false;
+}
+
 /* Marks the recipients of this offer that need serving. The rule "dedup suppresses showing, never
  * forwarding" is here. */
 static bool serve(struct relay *relay, struct custody *custody, uint32_t node, const struct trailer *trailer, bool came_back)
@@ -346,8 +384,8 @@ static bool serve(struct relay *relay, struct custody *custody, uint32_t node, c
 			recipient->retry = trailer->retry;   /* it still waits here: the newer number goes with it */
 		return false;
 	}
-	if (is_known && recipient->hop != HOP_NONE && trailer->retry <= recipient->retry && !came_back)
-		return false;                            /* a hop duplicate: its custody has gone on already */
+	if (is_known && is_served(recipient, trailer, came_back))
+		return false;
 	recipient->retry = trailer->retry;
 	recipient->via = MARKED;
 	return true;
@@ -372,14 +410,6 @@ static enum cpd_reason admit(struct relay *relay, const struct verified_message 
 	        || (header->id.epoch == relay->config.epoch && header->id.sequence >= relay->counters.next_sequence)))
 		effect_add(relay, EFFECT_RAISE_EPOCH)->epoch = header->id.epoch + 1;
 	return REFUSED_NONE;
-}
-
-static bool trace_names(const struct trailer *trailer, uint32_t node)
-{
-	for (size_t i = 0; i < trailer->trace_count; i++)
-		if (trailer->trace[i].node == node)
-			return true;
-	return false;
 }
 
 /* Takes custody of a complete message. False: *reason says why not. Also called by body.c when the last

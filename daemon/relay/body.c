@@ -65,15 +65,16 @@ static struct body_in *body_in_make(struct relay *relay, const struct message *m
 	return body;
 }
 
-static bool is_hop_duplicate(const struct relay *relay, const struct custody *custody)
+/* No leaf is needed: they are all here, or the offer is of what has gone on already. The leaves go with
+ * the envelope, so that a copy that was let go must be fetched again before it is served again. */
+static bool is_bodiless(const struct relay *relay, const struct custody *custody)
 {
-	const struct trailer *trailer = relay->event->trailer;
-
 	if (!custody || custody->flags & CUSTODY_IS_PARTIAL)
 		return false;
 	if (custody->flags & CUSTODY_HAS_ENVELOPE)
 		return true;
-	return trailer && trailer->retry <= custody->retry;
+	return relay->event->trailer
+	    && !offer_needs_bytes(relay, custody, &relay->event->message->message.header, relay->event->trailer);
 }
 
 bool body_take(struct relay *relay, enum cpd_reason *reason)
@@ -85,7 +86,7 @@ bool body_take(struct relay *relay, enum cpd_reason *reason)
 	struct relay_effect *effect;
 
 	*reason = REFUSED_NONE;
-	if (is_hop_duplicate(relay, custody))
+	if (is_bodiless(relay, custody))
 		return true;
 	body = map_get(&relay->bodies, map_key_id(&message->message.header.id));
 	if (!body && relay->bodies.count >= BODIES_IN) {

@@ -157,6 +157,9 @@ void envelope_drop(struct relay *relay, struct custody *custody);
 bool accept_take(struct relay *relay, const struct message *message, const struct hash8 *hash, bool is_suspect,
     const struct trailer *trailer, uint32_t link, enum cpd_reason *reason);
 
+/* Would accept_take need the bytes of this offer, to show or to serve them? */
+bool offer_needs_bytes(const struct relay *relay, const struct custody *custody, const struct header *header, const struct trailer *trailer);
+
 /* receipts.c */
 void handle_receipts(struct relay *relay);
 void receipts_answer(struct relay *relay, const struct custody *custody, const struct recipient *recipient);
