@@ -77,6 +77,21 @@ static bool is_bodiless(const struct relay *relay, const struct custody *custody
 	    && !offer_needs_bytes(relay, custody, &relay->event->message->message.header, relay->event->trailer);
 }
 
+/* One offer a neighbour: a header that comes again from it takes the place of the former, whose serial is
+ * void by then (PROTOCOL.md section 7). Of more neighbours than there is room for, the rest offer again. */
+static void offer_note(struct body_in *body, uint32_t link, uint64_t serial)
+{
+	size_t i = 0;
+
+	while (i < body->offer_count && body->offers[i].link != link)
+		i++;
+	if (i == sizeof(body->offers) / sizeof(body->offers[0]))
+		return;
+	if (i == body->offer_count)
+		body->offer_count++;
+	body->offers[i] = (struct offer){ link, serial };
+}
+
 bool body_take(struct relay *relay, enum cpd_reason *reason)
 {
 	const struct relay_event *event = relay->event;
@@ -131,8 +146,7 @@ bool body_take(struct relay *relay, enum cpd_reason *reason)
 	}
 	custody->flags |= CUSTODY_IS_PARTIAL | CUSTODY_HAS_ENVELOPE;
 	custody_changed(relay, custody);
-	if (body->offer_count < sizeof(body->offers) / sizeof(body->offers[0]))
-		body->offers[body->offer_count++] = (struct offer){ event->link, event->serial };
+	offer_note(body, event->link, event->serial);
 	effect = effect_add(relay, EFFECT_WANT);
 	effect->link = event->link;
 	effect->serial = event->serial;
