@@ -66,6 +66,17 @@ static bool waits_here(const struct custody *custody)
 	return false;
 }
 
+/* An origin owes nobody an old state; when the floor stood at it, the floor may rise now. */
+static void state_is_final(struct relay *relay, struct custody *custody)
+{
+	if (custody->flags & CUSTODY_IS_FINAL)
+		return;
+	custody->flags |= CUSTODY_IS_CLOSED | CUSTODY_IS_FINAL;
+	custody_changed(relay, custody);
+	if (custody->id.epoch == relay->config.epoch && custody->id.sequence == relay->counters.floor)
+		effect_add(relay, EFFECT_WANT_FLOOR)->sequence = relay->counters.floor;
+}
+
 /* A transit copy that every next hop has taken needs its bytes no longer; the record stays, so that a
  * re-offer is known, until the origin's floor has passed. */
 void release_if_passed(struct relay *relay, struct custody *custody)
@@ -73,7 +84,7 @@ void release_if_passed(struct relay *relay, struct custody *custody)
 	if (waits_here(custody))
 		return;
 	if (custody->flags & CUSTODY_IS_STATE && custody->flags & CUSTODY_IS_ORIGIN)
-		custody->flags |= CUSTODY_IS_CLOSED | CUSTODY_IS_FINAL;
+		state_is_final(relay, custody);
 	if (custody->flags & CUSTODY_IS_ORIGIN && !(custody->flags & CUSTODY_IS_STATE))
 		return;
 	timer_set(relay, custody, 0);
@@ -159,7 +170,7 @@ static bool state_take(struct relay *relay, const struct header *header)
 					old->recipients[i].hop = HOP_ENDED;
 			rows_tidy(relay, old);
 			if (old->flags & CUSTODY_IS_ORIGIN) {
-				old->flags |= CUSTODY_IS_CLOSED | CUSTODY_IS_FINAL;
+				state_is_final(relay, old);
 				timer_set(relay, old, 0);
 				envelope_drop(relay, old);
 			} else {
