@@ -38,6 +38,10 @@
 #define INTRODUCTION_PER_MINUTE 10
 #define INTRODUCTION_FRAME (2 * 1024)      /* a certificate of LIMIT_CERTIFICATE in its update and frame */
 
+/* A newcomer cannot know whether we hold its certificate: it says hello first, as to anyone, and
+ * introduces itself when that is not answered. Then it is cut, and at the latest after BEARER_SILENT_MS. */
+#define INTRODUCTION_FRAMES 2
+
 #define ROUTING_ID 5                       /* libzmq's own: zero and a counter */
 
 struct call;
@@ -51,6 +55,7 @@ struct session {
 	int fd;                            /* of its connection in router.connections; -1: gone */
 	bool is_ending;                    /* down is due; takes and gives no frame any more */
 	char why[96];
+	unsigned frames;                   /* of a stranger */
 	struct bearer_zmq *bearer;
 	struct event *retry;               /* of a caller that was BUSY; NULL: never was */
 	unsigned retry_ms;                 /* 0: the last frame was taken */
@@ -64,6 +69,7 @@ struct connection {
 	int64_t since_ms;
 	uint64_t delivered;                /* bytes of frames handed over */
 	bool has_spoken;
+	bool is_stranger;
 };
 
 struct router {

@@ -259,12 +259,12 @@ static void audit(evutil_socket_t fd, short what, void *context)
 
 		if (!connection->is_open)
 			continue;
-		if ((!connection->has_spoken && now - connection->since_ms > BEARER_SILENT_MS) ||
+		if (((!connection->has_spoken || connection->is_stranger) && now - connection->since_ms > BEARER_SILENT_MS) ||
 		    tcp_received((int)i) > connection->delivered + BEARER_EXCESS) {
-			log_limited(LOG_WARNING, "caller-cut", 0, now, "why=%s", connection->has_spoken ? "more than whole frames" : "silent, or more than whole frames");
+			log_limited(LOG_WARNING, "caller-cut", 0, now, "why=%s", "silent, a stranger for too long, or more than whole frames");
 			router_cut(bearer, (int)i);
 		}
-		has_silent = has_silent || !connection->has_spoken;
+		has_silent = has_silent || !connection->has_spoken || connection->is_stranger;
 	}
 	if (router->open_count > 0)
 		timer_in(router->audit, has_silent ? AUDIT_SOON_MS : AUDIT_MS);
@@ -368,6 +368,11 @@ static void take_frame(struct bearer_zmq *bearer, const uint8_t routing_id[ROUTI
 			router_cut(bearer, fd);
 			return;
 		}
+		connection->is_stranger = session->node == 0;
+	}
+	if (session->node == 0 && (++session->frames > INTRODUCTION_FRAMES || frame.len > INTRODUCTION_FRAME)) {
+		session_end(bearer, session, "a stranger takes no more");
+		return;
 	}
 	connection = connection_at(&bearer->router, session->fd);
 	if (connection)
@@ -376,8 +381,8 @@ static void take_frame(struct bearer_zmq *bearer, const uint8_t routing_id[ROUTI
 	if (session->is_ending)
 		return;
 	bearer->events.frame(bearer->events.context, session->node, session->id, frame);
-	if (session->node == 0)
-		session_end(bearer, session, "introduction taken");
+	if (session->node == 0 && session->frames == INTRODUCTION_FRAMES)
+		session_end(bearer, session, "a stranger's words are taken");
 }
 
 /* A message of several parts, too large, or from one that chose its own routing id, is not of cpd. */

@@ -22,7 +22,9 @@ struct bearer_events {
 	void *context;
 	/* Which node has this CURVE key? 0: none known, -1 (UINT32_MAX): revoked or not wanted. */
 	uint32_t (*roster)(void *context, const uint8_t transport_key[32]);
-	/* A path to `node` is there (both directions): start link_connected. node 0: introduction class. */
+	/* A path to `node` is there (both directions): start link_connected. node 0: introduction class:
+	 * two frames of at most 2 KiB (its hello, its introduction), then it is cut. A caller's session begins
+	 * with its first frame, one that we call with the end of the handshake. */
 	void (*up)(void *context, uint32_t node, uint64_t session);
 	void (*frame)(void *context, uint32_t node, uint64_t session, struct slice frame);
 	/* The session accepts frames again after bearer_send said BUSY. */

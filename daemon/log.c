@@ -97,10 +97,13 @@ static size_t key_at(const char *text)
 static void mark_format(const char *format, char out[FORMAT_MAX])
 {
 	size_t used = 0;
+	bool is_quoted = false;
 
 	for (size_t i = 0; format[i] != '\0' && used + 2 < FORMAT_MAX; i++) {
-		bool is_start = i == 0 || format[i - 1] == ' ';
+		bool is_start = !is_quoted && (i == 0 || format[i - 1] == ' ');
 
+		if (format[i] == '"')
+			is_quoted = !is_quoted;
 		if (is_start && key_at(format + i) > 0) {
 			if (used > 0)
 				used--; /* the space before it */
@@ -117,6 +120,15 @@ static bool is_key_of(const char *format_key, const char *text)
 	size_t len = format_key ? key_at(format_key) : 0;
 
 	return len > 0 && strncmp(format_key, text, len + 1) == 0;
+}
+
+/* Quotes that the format wrote: they come back where they are needed. */
+static void take_quotes_off(struct field *field)
+{
+	if (field->value_len < 2 || field->value[0] != '"' || field->value[field->value_len - 1] != '"')
+		return;
+	field->value++;
+	field->value_len -= 2;
 }
 
 static size_t split(char *text, const char *marked, struct field *fields)
@@ -136,6 +148,8 @@ static size_t split(char *text, const char *marked, struct field *fields)
 		count++;
 		expected = strchr(expected + 1, MARK);
 	}
+	for (size_t i = 0; i < count; i++)
+		take_quotes_off(&fields[i]);
 	return count;
 }
 

@@ -20,7 +20,8 @@ void log_start(int level);
 void log_set_level(int level);
 /* format: "key=%s key=%u"; event is put in front as event=. Keys stand in the format itself, in small
  * letters, with one space before each but the first; a value may hold anything: spaces are quoted,
- * quotes and control characters replaced, so that no value can pass for another key or line. */
+ * quotes and control characters replaced, so that no value can pass for another key or line. Text that the
+ * format writes itself stands in quotes: cure=\"write so\". */
 void log_line(int priority, const char *event, const char *format, ...) __attribute__((format(printf, 3, 4)));
 void log_limited(int priority, const char *event, uint32_t link, int64_t now_ms, const char *format, ...) __attribute__((format(printf, 5, 6)));
 /* Lines that log_limited kept back, since start. */

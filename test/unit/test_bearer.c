@@ -359,7 +359,7 @@ static void a_large_burst_arrives_whole(void **state)
 	pair_free(&pair);
 }
 
-static void a_stranger_gets_one_introduction_and_no_more(void **state)
+static void a_stranger_says_hello_and_introduces_itself_and_no_more(void **state)
 {
 	struct side *cp = side_new("tcp://127.0.0.1:0");
 	void *zmq = zmq_ctx_new();
@@ -367,11 +367,15 @@ static void a_stranger_gets_one_introduction_and_no_more(void **state)
 	void *raw = raw_new(zmq, cp, &key);
 
 	(void)state;
+	zmq_send(raw, "hello", 5, 0);
+	WAIT(cp->frames == 1);
+	quiet(50);
+	assert_int_equal(cp->live, 1);
 	zmq_send(raw, "certificate", 11, 0);
 	zmq_send(raw, "and more", 8, 0);
 	WAIT(cp->downs == 1);
 	assert_int_equal(cp->strangers, 1);
-	assert_int_equal(cp->frames, 1);
+	assert_int_equal(cp->frames, 2);
 	assert_true(heard(cp, "certificate"));
 	zmq_close(raw);
 	/* too large for an introduction: cut without being told of */
@@ -384,6 +388,13 @@ static void a_stranger_gets_one_introduction_and_no_more(void **state)
 		quiet(300);
 		assert_int_equal(cp->ups, ups);
 		assert_int_equal(cp->frames, frames);
+		/* nor as its second words */
+		zmq_close(raw);
+		raw = raw_new(zmq, cp, &key);
+		zmq_send(raw, "hello", 5, 0);
+		zmq_send(raw, large, sizeof(large), 0);
+		WAIT(cp->downs == 2);
+		assert_int_equal(cp->frames, frames + 1);
 	}
 	zmq_close(raw);
 	zmq_ctx_term(zmq);
@@ -400,6 +411,7 @@ static void strangers_are_bounded_and_certified_peers_still_get_in(void **state)
 		struct key key = key_new();
 
 		raw[i] = raw_new(zmq, pair.cp, &key);
+		zmq_send(raw[i], "hello", 5, ZMQ_DONTWAIT);
 		zmq_send(raw[i], "certificate", 11, ZMQ_DONTWAIT);
 	}
 	WAIT(pair.cp->strangers >= 8);
@@ -412,6 +424,29 @@ static void strangers_are_bounded_and_certified_peers_still_get_in(void **state)
 		zmq_close(raw[i]);
 	zmq_ctx_term(zmq);
 	pair_free(&pair);
+}
+
+static void strangers_one_after_the_other_are_bounded_too(void **state)
+{
+	struct side *cp = side_new("tcp://127.0.0.1:0");
+	void *zmq = zmq_ctx_new(), *raw[16];
+
+	(void)state;
+	for (unsigned i = 0; i < 16; i++) {
+		struct key key = key_new();
+
+		raw[i] = raw_new(zmq, cp, &key);
+		zmq_send(raw[i], "hello", 5, ZMQ_DONTWAIT);
+		zmq_send(raw[i], "certificate", 11, ZMQ_DONTWAIT);
+		if (i < 10)
+			WAIT(cp->downs == i + 1);
+	}
+	quiet(300);
+	assert_in_range(cp->strangers, 10, 11); /* one more in six seconds */
+	for (unsigned i = 0; i < 16; i++)
+		zmq_close(raw[i]);
+	zmq_ctx_term(zmq);
+	side_free(cp);
 }
 
 static void a_revoked_key_is_refused(void **state)
@@ -440,6 +475,7 @@ static void a_change_of_the_roster_cuts_a_live_session(void **state)
 	know(pair.cp, &pair.nsp->key, UINT32_MAX);
 	frames = pair.cp->frames;
 	assert_int_equal(say(pair.nsp, "too late"), CPD_OK);
+	poll(NULL, 0, 20); /* it has come in, and is not handed over any more */
 	CALL(bearer_zmq_roster_changed(pair.cp->bearer));
 	WAIT(pair.cp->downs == 1 && pair.nsp->downs == 1);
 	assert_int_equal(pair.cp->frames, frames);
@@ -772,8 +808,9 @@ int main(void)
 		cmocka_unit_test(certified_peers_pass_frames_both_ways_also_after_a_pause),
 		cmocka_unit_test(a_send_does_not_swallow_what_is_coming_in),
 		cmocka_unit_test(a_large_burst_arrives_whole),
-		cmocka_unit_test(a_stranger_gets_one_introduction_and_no_more),
+		cmocka_unit_test(a_stranger_says_hello_and_introduces_itself_and_no_more),
 		cmocka_unit_test(strangers_are_bounded_and_certified_peers_still_get_in),
+		cmocka_unit_test(strangers_one_after_the_other_are_bounded_too),
 		cmocka_unit_test(a_revoked_key_is_refused),
 		cmocka_unit_test(a_change_of_the_roster_cuts_a_live_session),
 		cmocka_unit_test(a_called_neighbour_that_is_revoked_is_cut),

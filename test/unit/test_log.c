@@ -73,6 +73,13 @@ static void a_value_cannot_pass_for_another_key_or_line(void **state)
 	assert_string_equal(written(), "info event=x why=\"\" node=1\n");
 }
 
+static void text_of_the_format_stands_in_quotes(void **state)
+{
+	(void)state;
+	log_line(LOG_INFO, "x", "error=\"%s\" cure=\"write a=b there\" link=%u", "no memory", 1u);
+	assert_string_equal(written(), "info event=x error=\"no memory\" cure=\"write a=b there\" link=1\n");
+}
+
 static void a_long_value_is_cut_and_the_line_still_ends(void **state)
 {
 	char value[4000];
@@ -164,6 +171,7 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test_setup_teardown(a_line_is_event_and_keys, capture, release),
 		cmocka_unit_test_setup_teardown(a_value_cannot_pass_for_another_key_or_line, capture, release),
+		cmocka_unit_test_setup_teardown(text_of_the_format_stands_in_quotes, capture, release),
 		cmocka_unit_test_setup_teardown(a_long_value_is_cut_and_the_line_still_ends, capture, release),
 		cmocka_unit_test_setup_teardown(what_is_below_the_level_is_not_written, capture, release),
 		cmocka_unit_test_setup_teardown(a_flood_is_counted_and_the_count_told, capture, release),
