@@ -241,8 +241,28 @@ static enum cpd_error open_identity(struct node *node, char problem[256])
 	return CPD_OK;
 }
 
+/* Nodes without a section that have called before: their queues stand in the store and must be routed. */
+struct caller_scan { struct node *node; enum cpd_error error; };
+
+static bool caller_visit(void *context, const struct store_key *key, struct slice value)
+{
+	struct caller_scan *scan = context;
+	struct node_link *link;
+	uint32_t number = 0;
+
+	(void)value;
+	for (size_t i = 0; i < key->len && i < 4; i++)
+		number = number << 8 | key->bytes[i];
+	if (number && number != scan->node->self && !links_find(scan->node, number))
+		scan->error = links_add(scan->node, number, NULL, &link);
+	return !scan->error;
+}
+
 static enum cpd_error open_links(struct node *node, char problem[256])
 {
+	struct caller_scan scan = { node, CPD_OK };
+	struct store_key from = store_key_number(0);
+	size_t damaged = 0;
 	enum cpd_error error = CPD_OK;
 
 	for (size_t i = 0; !error && i < node->config->link_count; i++) {
@@ -250,6 +270,9 @@ static enum cpd_error open_links(struct node *node, char problem[256])
 		if (node->config->links[i].node != node->self && !links_find(node, node->config->links[i].node))
 			error = links_add(node, node->config->links[i].node, &node->config->links[i], &link);
 	}
+	if (!error)
+		error = store_scan(node->store, TABLE_CIRCUITS, &from, 0, false, SIZE_MAX, caller_visit, &scan, &damaged);
+	error = error && error != CPD_ERR_NOT_FOUND ? error : scan.error;
 	if (error)
 		snprintf(problem, 256, "the links cannot be made: %s", cpd_error_text(error));
 	return error;

@@ -151,7 +151,7 @@ uint32_t directory_roster(void *context, const uint8_t transport_key[32])
 		return 0;
 	if (certificate->node == node->self || directory_revocation(node->directory, certificate->node, certificate->key_number))
 		return UINT32_MAX;
-	if (!is_listed(node, certificate->node) && !node->config->accept_any_certified && !node->role->takes_unlisted_callers)
+	if (!is_listed(node, certificate->node) && !node->config->accept_any_certified)
 		return UINT32_MAX;
 	return certificate->node;
 }

@@ -105,29 +105,24 @@ static void count(struct node *node, const struct node_news *news)
 		node->counters.duplicates++;
 }
 
+/* Always the same fields, so that whoever filters the journal finds each where it was. */
 static void log_news(const struct node_news *news, int64_t now_ms)
 {
-	char id[MESSAGE_ID_TEXT_MAX] = "", line[256];
-	int at = 0, priority = priority_of(news);
+	const int priority = priority_of(news);
+	const char *event = journal_what_name(news->what), *level = level_name(news->level), *reason = reason_name(news->reason);
+	const unsigned long long number = news->number;
+	char id[MESSAGE_ID_TEXT_MAX];
 
-#define ADD(...) (at += at < (int)sizeof(line) ? snprintf(line + at, sizeof(line) - (size_t)at, __VA_ARGS__) : 0)
-	ADD("news=%llu", (unsigned long long)news->number);
-	if (news->id.sequence)
-		ADD(" msg=%s precedence=%s", message_id_format(&news->id, id), precedence_name(news->precedence));
-	if (news->link)
-		ADD(" link=%u", news->link);
-	if (news->node)
-		ADD(" node=%u", news->node);
-	if (news->level)
-		ADD(" level=%s", level_name(news->level));
-	if (news->reason)
-		ADD(" reason=%s", reason_name(news->reason));
-#undef ADD
+	message_id_format(&news->id, id);
 	/* A neighbour can make these as often as it likes; the rest is a message's life and is told whole. */
 	if (news->what == JOURNAL_DUPLICATE || news->what == JOURNAL_REFUSED || news->what == JOURNAL_ID_CONFLICT)
-		log_limited(priority, journal_what_name(news->what), news->link, now_ms, "%s", line);
+		log_limited(priority, event, news->link, now_ms, "msg=%s precedence=%s link=%u node=%u level=%s reason=%s news=%llu", id,
+		    precedence_name(news->precedence), news->link, news->node, level, reason, number);
+	else if (news->id.sequence)
+		log_line(priority, event, "msg=%s precedence=%s link=%u node=%u level=%s reason=%s news=%llu", id,
+		    precedence_name(news->precedence), news->link, news->node, level, reason, number);
 	else
-		log_line(priority, journal_what_name(news->what), "%s", line);
+		log_line(priority, event, "link=%u node=%u news=%llu", news->link, news->node, number);
 }
 
 void journal_told(struct node *node, const struct node_news *news)

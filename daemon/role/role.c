@@ -2,10 +2,10 @@
 #include "daemon/role/role.h"
 
 static const struct role roles[] = {
-	{ ROLE_ID_NSP,     "nsp",     "noodsteunpunt",         true,  false },
-	{ ROLE_ID_CP,      "cp",      "coordinatiepunt",       false, true },
-	{ ROLE_ID_DESK,    "desk",    "desk crisisorganisatie", false, true },
-	{ ROLE_ID_PARTNER, "partner", "partner",               true,  false },
+	{ ROLE_ID_NSP,     "nsp",     "noodsteunpunt",         true },
+	{ ROLE_ID_CP,      "cp",      "coordinatiepunt",       false },
+	{ ROLE_ID_DESK,    "desk",    "desk crisisorganisatie", false },
+	{ ROLE_ID_PARTNER, "partner", "partner",               true },
 };
 
 const struct role *role_find(enum node_role number)

@@ -17,8 +17,6 @@ struct role {
 	/* An NSP tells an NSP beside it of everyone it has heard, for it may be that one's only way out. A CP
 	 * and a desk have hundreds of NSPs below them: they tell an NSP only of nodes that are none. */
 	bool passes_presence_to_nsps;
-	/* Certified nodes without a [link] section may call: the place where others come to be homed. */
-	bool takes_unlisted_callers;
 };
 
 /* NULL: no such role. */
