@@ -79,6 +79,7 @@ struct router {
 	struct connection *connections;    /* indexed by descriptor */
 	size_t connection_size, open_count;
 	struct event *audit;
+	bool audit_is_soon;                /* within a second, because somebody has not spoken yet */
 	int64_t introductions[INTRODUCTION_SESSIONS]; /* until when each place is taken; 0: free */
 	double tokens;
 	int64_t tokens_ms;

@@ -202,6 +202,14 @@ static void connection_closed(struct bearer_zmq *bearer, int fd)
 	}
 }
 
+/* Not put off by the next one: callers without end must not keep the audit away. */
+static void audit_soon(struct router *router)
+{
+	if (!router->audit_is_soon)
+		timer_in(router->audit, AUDIT_SOON_MS);
+	router->audit_is_soon = true;
+}
+
 static void connection_opened(struct bearer_zmq *bearer, int fd)
 {
 	struct router *router = &bearer->router;
@@ -215,7 +223,7 @@ static void connection_opened(struct bearer_zmq *bearer, int fd)
 		log_limited(LOG_WARNING, "caller-refused", 0, clock_boot_ms(), "why=%s", "too many connections");
 		router_cut(bearer, fd);
 	}
-	timer_in(router->audit, AUDIT_SOON_MS);
+	audit_soon(router);
 }
 
 static bool monitor_step(void *context, int events)
@@ -266,6 +274,7 @@ static void audit(evutil_socket_t fd, short what, void *context)
 		}
 		has_silent = has_silent || !connection->has_spoken || connection->is_stranger;
 	}
+	router->audit_is_soon = has_silent;
 	if (router->open_count > 0)
 		timer_in(router->audit, has_silent ? AUDIT_SOON_MS : AUDIT_MS);
 }

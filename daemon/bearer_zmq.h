@@ -41,6 +41,7 @@ struct bearer_options {
 };
 /* Binds ZAP first, listens, and proves that a throw-away key is refused before it returns. */
 MUST_CHECK enum cpd_error bearer_zmq_open(const struct bearer_options *options, struct bearer_zmq **out, char problem[256]);
+/* No down is told any more. Never from inside a callback. */
 void bearer_zmq_close(struct bearer_zmq *bearer);
 /* Keep calling this neighbour: reconnect with backoff and jitter, for ever. peer_key from its certificate. */
 MUST_CHECK enum cpd_error bearer_zmq_call(struct bearer_zmq *bearer, uint32_t node, const char *address, const uint8_t peer_key[32]);

@@ -6,6 +6,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 #include <cmocka.h>
@@ -95,6 +96,29 @@ static void a_long_value_is_cut_and_the_line_still_ends(void **state)
 	assert_ptr_equal(strchr(line, '\n'), line + strlen(line) - 1);
 }
 
+static void with_the_journal_nothing_goes_to_stderr(void **state)
+{
+	struct stat status;
+	char stream[64], value[4000];
+
+	(void)state;
+	memset(value, 'v', sizeof(value) - 1);
+	value[sizeof(value) - 1] = '\0';
+	assert_int_equal(fstat(STDERR_FILENO, &status), 0);
+	snprintf(stream, sizeof(stream), "%llu:%llu", (unsigned long long)status.st_dev, (unsigned long long)status.st_ino);
+	setenv("JOURNAL_STREAM", stream, 1);
+	log_start(LOG_INFO);
+	log_line(LOG_DEBUG, "test", "a=%d", 1);
+	log_line(LOG_INFO, "test", "a=%d why=%s b=%s", 1, value, value);
+	assert_string_equal(written(), "");
+	/* inherited from a shell: another stream than ours */
+	setenv("JOURNAL_STREAM", "1:1", 1);
+	log_start(LOG_INFO);
+	log_line(LOG_INFO, "test", "a=%d", 1);
+	assert_string_equal(written(), "info event=test a=1\n");
+	unsetenv("JOURNAL_STREAM");
+}
+
 static void what_is_below_the_level_is_not_written(void **state)
 {
 	(void)state;
@@ -173,6 +197,7 @@ int main(void)
 		cmocka_unit_test_setup_teardown(a_value_cannot_pass_for_another_key_or_line, capture, release),
 		cmocka_unit_test_setup_teardown(text_of_the_format_stands_in_quotes, capture, release),
 		cmocka_unit_test_setup_teardown(a_long_value_is_cut_and_the_line_still_ends, capture, release),
+		cmocka_unit_test_setup_teardown(with_the_journal_nothing_goes_to_stderr, capture, release),
 		cmocka_unit_test_setup_teardown(what_is_below_the_level_is_not_written, capture, release),
 		cmocka_unit_test_setup_teardown(a_flood_is_counted_and_the_count_told, capture, release),
 		cmocka_unit_test_setup_teardown(many_links_cannot_grow_the_memory, capture, release),
