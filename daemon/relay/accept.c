@@ -595,6 +595,8 @@ void handle_refused(struct relay *relay)
 		body_leaf_ended(neighbour_of(relay, relay->event->link), ref, true); /* until the next WANT tells otherwise */
 	if (ref->type == ITEM_TYPE_LEAF || ref->type == ITEM_TYPE_DIRECTORY)
 		return;
+	if (neighbour_of(relay, relay->event->link))
+		body_forget(neighbour_of(relay, relay->event->link), ref);
 	journal(relay, JOURNAL_REFUSED_BY, custody, 0, relay->event->link, LEVEL_NONE, relay->event->reason);
 	if (reason_is_retryable(relay->event->reason)) {
 		window_wait(relay, relay->event->link, ref, relay->now.custody_ms + relay->config.refusal_wait_ms);

@@ -6,6 +6,7 @@
 
 #include "proto/tree.h"
 
+#define BODY_CHECK_MS 3600000 /* a body that no leaf came of in this time is looked at */
 #define BODIES_IN 64   /* at once: each holds an envelope and a bitmap; a further one is refused for now */
 
 static bool bit_is_set(struct slice bits, uint32_t index)
@@ -92,6 +93,42 @@ static void offer_note(struct body_in *body, uint32_t link, uint64_t serial)
 	body->offers[i] = (struct offer){ link, serial };
 }
 
+static void offers_settle(struct relay *relay, struct body_in *body, enum cpd_reason reason)
+{
+	for (size_t i = 0; i < body->offer_count; i++) {
+		struct relay_effect *effect = effect_add(relay, EFFECT_SETTLE);
+		effect->link = body->offers[i].link;
+		effect->serial = body->offers[i].serial;
+		effect->reason = reason;
+	}
+	body->offer_count = 0;
+}
+
+/* No leaf came for a while: its sender may have nothing more to send, since a receipt or a withdrawal
+ * ended its copy. The offer is refused for now, so that it does not hold up the link's window; who still
+ * has it offers again. What is past its life or its origin's floor goes with its leaves. */
+void body_check(struct relay *relay, struct custody *custody)
+{
+	struct body_in *body = map_get(&relay->bodies, map_key_id(&custody->id));
+	bool is_over = custody_age_s(custody, &relay->now) > custody->lifetime_s
+	    || custody->id.sequence < floor_of(relay, custody->id.origin, custody->id.epoch);
+
+	if (body && (is_over || body->held_count == body->checked_count))
+		offers_settle(relay, body, REFUSED_BUSY);
+	if (!is_over) {
+		if (body)
+			body->checked_count = body->held_count;
+		timer_set(relay, custody, relay->now.custody_ms + BODY_CHECK_MS);
+		return;
+	}
+	body_in_drop(relay, &custody->id);
+	custody->flags &= ~(unsigned)CUSTODY_IS_PARTIAL;
+	if (!custody->recipient_count && !(custody->flags & CUSTODY_IS_ADDRESSEE))
+		custody_drop(relay, custody);
+	else
+		envelope_drop(relay, custody);
+}
+
 bool body_take(struct relay *relay, enum cpd_reason *reason)
 {
 	const struct relay_event *event = relay->event;
@@ -147,6 +184,8 @@ bool body_take(struct relay *relay, enum cpd_reason *reason)
 	custody->flags |= CUSTODY_IS_PARTIAL | CUSTODY_HAS_ENVELOPE;
 	custody_changed(relay, custody);
 	offer_note(body, event->link, event->serial);
+	if (!custody->timer_ms)
+		timer_set(relay, custody, relay->now.custody_ms + BODY_CHECK_MS);
 	effect = effect_add(relay, EFFECT_WANT);
 	effect->link = event->link;
 	effect->serial = event->serial;
@@ -163,12 +202,7 @@ static void body_complete(struct relay *relay, struct body_in *body)
 
 	if (custody && !message_decode((struct slice){ body->envelope, body->envelope_len }, &message))
 		accept_take(relay, &message, &custody->hash, body->is_suspect, &body->trailer, relay->event->link, &reason);
-	for (size_t i = 0; i < body->offer_count; i++) {
-		struct relay_effect *effect = effect_add(relay, EFFECT_SETTLE);
-		effect->link = body->offers[i].link;
-		effect->serial = body->offers[i].serial;
-		effect->reason = reason;
-	}
+	offers_settle(relay, body, reason);
 	body_in_drop(relay, &body->id);
 }
 

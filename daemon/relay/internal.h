@@ -72,6 +72,7 @@ struct offer { uint32_t link; uint64_t serial; };
 struct body_in {
 	struct message_id id;
 	uint32_t leaves, held_count;
+	uint32_t checked_count;      /* held_count when its timer was due */
 	uint8_t held[LIMIT_LEAVES / 8 + 1];
 	uint8_t *envelope;           /* owned */
 	size_t envelope_len;
@@ -175,6 +176,8 @@ bool is_expired_in_transit(const struct relay *relay, const struct custody *cust
 
 /* body.c */
 bool body_take(struct relay *relay, enum cpd_reason *reason); /* MESSAGE with a large body: true when it is complete */
+/* The timer of a partial body is due. */
+void body_check(struct relay *relay, struct custody *custody);
 void handle_leaf(struct relay *relay);
 void handle_wanted(struct relay *relay);
 bool body_next(struct neighbour *neighbour, enum precedence precedence, struct item_ref *out);

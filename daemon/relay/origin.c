@@ -142,6 +142,10 @@ void handle_timer(struct relay *relay)
 		return;
 	}
 	timer_set(relay, custody, 0);
+	if (custody->flags & CUSTODY_IS_PARTIAL) {
+		body_check(relay, custody);
+		return;
+	}
 	if (!(custody->flags & CUSTODY_IS_ORIGIN)) {
 		if (is_expired_in_transit(relay, custody) && !(custody->flags & CUSTODY_IS_HELD)) {
 			for (size_t i = 0; i < custody->recipient_count; i++)
