@@ -87,8 +87,10 @@ void release_if_passed(struct relay *relay, struct custody *custody)
 		state_is_final(relay, custody);
 	if (custody->flags & CUSTODY_IS_ORIGIN && !(custody->flags & CUSTODY_IS_STATE))
 		return;
+	if (custody->flags & CUSTODY_IS_PARTIAL)
+		return;                                  /* body_check decides */
 	timer_set(relay, custody, 0);
-	if (custody->flags & (CUSTODY_IS_ADDRESSEE | CUSTODY_IS_PARTIAL))
+	if (custody->flags & CUSTODY_IS_ADDRESSEE)
 		return;
 	if (custody->flags & CUSTODY_IS_STATE && !(custody->flags & CUSTODY_IS_ORIGIN)) {
 		custody_drop(relay, custody);
@@ -599,7 +601,7 @@ void handle_refused(struct relay *relay)
 		body_forget(neighbour_of(relay, relay->event->link), ref);
 	journal(relay, JOURNAL_REFUSED_BY, custody, 0, relay->event->link, LEVEL_NONE, relay->event->reason);
 	if (reason_is_retryable(relay->event->reason)) {
-		window_wait(relay, relay->event->link, ref, relay->now.custody_ms + relay->config.refusal_wait_ms);
+		window_wait(relay, relay->event->link, ref);
 		return;
 	}
 	row_delete(relay, relay->event->link, ref->precedence, ref->counter);

@@ -19,6 +19,7 @@ struct window_entry {
 	uint64_t turn;               /* committed turn from which on it may leave */
 	enum entry_state state;
 	int64_t wait_until_ms;
+	unsigned refusals;           /* in a row, for now */
 };
 
 /* The head of one queue (link, precedence), in counter order; the rest stands in the store. */
@@ -129,7 +130,8 @@ void windows_ask(struct relay *relay);
 bool windows_are_low(const struct relay *relay);
 void handle_rows(struct relay *relay);
 void handle_returned(struct relay *relay);
-void window_wait(struct relay *relay, uint32_t link, const struct item_ref *ref, int64_t until_ms);
+/* Refused for now: waits refusal_wait_ms, twice as long after each refusal in a row, FLASH at most four times. */
+void window_wait(struct relay *relay, uint32_t link, const struct item_ref *ref);
 bool queue_is_empty(const struct neighbour *neighbour);
 
 /* route.c */

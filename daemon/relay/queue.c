@@ -4,6 +4,11 @@
 #include <stdlib.h>
 #include <string.h>
 
+/* Doublings of the wait after a refusal for now: a neighbour that is full for hours, or lacks an update,
+ * must not cost a thin link its air every few seconds. 5 s doubles to 20 s for FLASH, 320 s for others. */
+#define REFUSALS_FLASH 2
+#define REFUSALS_MOST 6
+
 struct neighbour *neighbour_of(const struct relay *relay, uint32_t node)
 {
 	for (size_t i = 0; i < relay->link_count; i++)
@@ -162,15 +167,18 @@ void handle_rows(struct relay *relay)
 		window->more = false;
 }
 
-void window_wait(struct relay *relay, uint32_t link, const struct item_ref *ref, int64_t until_ms)
+void window_wait(struct relay *relay, uint32_t link, const struct item_ref *ref)
 {
 	struct neighbour *neighbour = neighbour_of(relay, link);
 	struct window_entry *entry = neighbour ? window_find(&neighbour->windows[ref->precedence], ref->counter) : NULL;
+	unsigned most = ref->precedence == PRECEDENCE_FLASH ? REFUSALS_FLASH : REFUSALS_MOST;
 
 	if (!entry)
 		return;
 	entry->state = ENTRY_WAITING;
-	entry->wait_until_ms = until_ms;
+	entry->wait_until_ms = relay->now.custody_ms + relay->config.refusal_wait_ms * (INT64_C(1) << entry->refusals);
+	if (entry->refusals < most)
+		entry->refusals++;
 }
 
 void handle_returned(struct relay *relay)
