@@ -74,7 +74,7 @@ struct node_link_status {
 };
 size_t node_links(struct node *node, struct node_link_status *out, size_t max);
 struct node_queue_status { uint64_t depth[PRECEDENCE_COUNT]; int64_t oldest_s[PRECEDENCE_COUNT]; /* age; -1: empty */ };
-/* Counted from the queue table. neighbour 0: without a route. */
+/* Counted from the queue table, up to 20,000 of each precedence. neighbour 0: without a route. */
 void node_queue(struct node *node, uint32_t neighbour, struct node_queue_status *out);
 /* Presence as the relay holds it; false: never heard. age_s since it was signed. */
 bool node_presence(struct node *node, uint32_t number, struct presence *out, int64_t *age_s);

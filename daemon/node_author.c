@@ -169,19 +169,14 @@ static enum cpd_error large_body(struct turn *turn, const struct slice body, str
 
 /* ---------------------------------------------------------------- authoring */
 
-/* True: this key made a message before; *id is it. */
-static bool key_is_known(struct node *node, const struct author_request *request, struct message_id *id)
+bool author_key_is_known(struct node *node, struct slice bytes, struct message_id *id)
 {
-	struct store_key key;
-	const struct pending *pending;
+	struct store_key key = store_key_bytes(bytes);
+	const struct pending *pending = pending_find(node, TABLE_AUTHORED, &key);
 	uint8_t *value;
 	size_t len;
 	bool is_known;
 
-	if (!request->key_len)
-		return false;
-	key = store_key_bytes((struct slice){ request->key, request->key_len });
-	pending = pending_find(node, TABLE_AUTHORED, &key);
 	if (pending)
 		return !store_value_read_id((struct slice){ pending->bytes, pending->len }, id);
 	if (node_load(node, TABLE_AUTHORED, &key, &value, &len))
@@ -189,6 +184,15 @@ static bool key_is_known(struct node *node, const struct author_request *request
 	is_known = !store_value_read_id((struct slice){ value, len }, id);
 	free(value);
 	return is_known;
+}
+
+enum cpd_error author_key_put(struct turn *turn, struct slice bytes, const struct message_id *id)
+{
+	struct store_key key = store_key_bytes(bytes);
+	struct store_value value = store_value_id(id);
+	enum cpd_error error = turn_put(turn, TABLE_AUTHORED, &key, (struct slice){ value.bytes, value.len });
+
+	return error ? error : pending_add(turn, TABLE_AUTHORED, &key, false, (struct slice){ value.bytes, value.len });
 }
 
 static enum cpd_error answer_later(struct turn *turn, struct work *work, const struct message_id *id, bool existing)
@@ -230,12 +234,13 @@ enum cpd_error author_enter(struct node *node, struct turn *turn, struct work *w
 static enum cpd_error author(struct node *node, struct turn *turn, struct work *work, const struct moment *now, const char **why)
 {
 	const struct author_request *request = work->request;
+	const struct slice key = { request->key, request->key_len };
 	struct header header;
 	struct message_id id;
 	enum cpd_error error;
 
 	*why = NULL;
-	if (key_is_known(node, request, &id))
+	if (key.len && author_key_is_known(node, key, &id))
 		return answer_later(turn, work, &id, true);
 	error = header_fill(node, request, now, &header, why);
 	if (!error && request->body.len > LIMIT_BODY)
@@ -244,14 +249,8 @@ static enum cpd_error author(struct node *node, struct turn *turn, struct work *
 		header.body = request->body;
 	if (!error)
 		error = author_enter(node, turn, work, &header, now);
-	if (!error && request->key_len) {
-		struct store_key key = store_key_bytes((struct slice){ request->key, request->key_len });
-		struct store_value value = store_value_id(&header.id);
-
-		error = turn_put(turn, TABLE_AUTHORED, &key, (struct slice){ value.bytes, value.len });
-		if (!error)
-			error = pending_add(turn, TABLE_AUTHORED, &key, false, (struct slice){ value.bytes, value.len });
-	}
+	if (!error && key.len)
+		error = author_key_put(turn, key, &header.id);
 	return error ? error : answer_later(turn, work, &header.id, false);
 }
 

@@ -13,6 +13,8 @@
 #include "proto/receipt.h"
 
 #define ROW_VERSION 1
+/* Rows kept: weeks of a busy CP in some 20 MiB. */
+#define ROWS_KEPT 200000
 #define ROW_LEN (1 + 8 + 8 + 4 + 16 + 4 + 4)
 
 static uint8_t *put(uint8_t *at, uint64_t value, int bytes)
@@ -74,13 +76,18 @@ enum cpd_error journal_put(struct node *node, struct turn *turn, const struct re
 	struct after *after = after_add(turn, AFTER_NEWS);
 	struct store_key key = store_key_counter(node->next_news);
 	uint8_t row[ROW_LEN];
+	enum cpd_error error = CPD_OK;
 
 	if (!after)
 		return CPD_ERR_NOMEM;
+	if (node->next_news > ROWS_KEPT) {
+		struct store_key oldest = store_key_counter(node->next_news - ROWS_KEPT);
+		error = store_batch_delete(turn->batch, TABLE_JOURNAL, &oldest);
+	}
 	after->news = (struct node_news){ .number = node->next_news++, .wall_ms = now->wall_ms, .what = effect->what, .id = effect->id,
 		.node = effect->node, .link = effect->link, .level = effect->level, .reason = effect->reason, .precedence = effect->precedence };
 	encode(&after->news, row);
-	return turn_put(turn, TABLE_JOURNAL, &key, (struct slice){ row, sizeof(row) });
+	return error ? error : turn_put(turn, TABLE_JOURNAL, &key, (struct slice){ row, sizeof(row) });
 }
 
 /* error: an operator must act; warning: degraded; info: a message's life. */

@@ -4,6 +4,8 @@
 #include "daemon/log.h"
 #include "daemon/node_internal.h"
 
+/* A question must not hold up the loop: a longer queue is told as this long. */
+#define QUEUE_ROWS 20000
 #define QUEUE_HEAD_ROWS 8        /* looked at for the age of the oldest; rows of receipts have none of their own */
 
 uint32_t node_self(const struct node *node)
@@ -45,41 +47,41 @@ size_t node_links(struct node *node, struct node_link_status *out, size_t max)
 	return count;
 }
 
-struct queue_scan { struct node_queue_status *out; struct message_id heads[PRECEDENCE_COUNT][QUEUE_HEAD_ROWS]; size_t head_count[PRECEDENCE_COUNT]; };
+struct queue_scan { uint64_t depth; struct message_id heads[QUEUE_HEAD_ROWS]; size_t head_count; };
 
 static bool queue_visit(void *context, const struct store_key *key, struct slice value)
 {
 	struct queue_scan *scan = context;
-	enum precedence precedence;
 	struct item_ref ref;
-	uint32_t link, destination;
-	uint64_t counter;
+	uint32_t destination;
 
-	if (store_key_read_queue(key, &link, &precedence, &counter) || precedence >= PRECEDENCE_COUNT)
-		return true;
-	scan->out->depth[precedence]++;
-	if (scan->head_count[precedence] < QUEUE_HEAD_ROWS && !store_value_read_ref(value, &ref, &destination) && ref.type == ITEM_TYPE_MESSAGE)
-		scan->heads[precedence][scan->head_count[precedence]++] = ref.id;
+	(void)key;
+	scan->depth++;
+	if (scan->head_count < QUEUE_HEAD_ROWS && !store_value_read_ref(value, &ref, &destination) && ref.type == ITEM_TYPE_MESSAGE)
+		scan->heads[scan->head_count++] = ref.id;
 	return true;
 }
 
 void node_queue(struct node *node, uint32_t neighbour, struct node_queue_status *out)
 {
-	struct queue_scan scan = { .out = out };
-	struct store_key from = store_key_number(neighbour);
 	struct moment now;
-	size_t damaged = 0;
 
 	memset(out, 0, sizeof(*out));
 	node_now(node, &now);
-	if (store_scan(node->store, TABLE_QUEUE, &from, from.len, false, SIZE_MAX, queue_visit, &scan, &damaged))
-		log_limited(LOG_INFO, "queue-not-read", neighbour, now.custody_ms, "link=%u", neighbour);
 	for (int p = 0; p < PRECEDENCE_COUNT; p++) {
+		struct store_key from = store_key_queue(neighbour, (enum precedence)p, 0);
+		struct queue_scan scan = { .depth = 0 };
+		size_t damaged = 0;
+		enum cpd_error error = store_scan(node->store, TABLE_QUEUE, &from, from.len - 8, false, QUEUE_ROWS, queue_visit, &scan, &damaged);
+
+		if (error && error != CPD_ERR_NOT_FOUND)
+			log_limited(LOG_WARNING, "queue-not-read", neighbour, now.custody_ms, "link=%u error=\"%s\"", neighbour, cpd_error_text(error));
+		out->depth[p] = scan.depth;
 		out->oldest_s[p] = -1;
-		for (size_t i = 0; i < scan.head_count[p]; i++) {
+		for (size_t i = 0; i < scan.head_count; i++) {
 			struct custody custody;
 
-			if (!node_load_custody(node, &scan.heads[p][i], &custody) && (int64_t)custody_age_s(&custody, &now) > out->oldest_s[p])
+			if (!node_load_custody(node, &scan.heads[i], &custody) && (int64_t)custody_age_s(&custody, &now) > out->oldest_s[p])
 				out->oldest_s[p] = custody_age_s(&custody, &now);
 			custody_clear(&custody);
 		}

@@ -3,6 +3,7 @@
  * (this disk was an older copy of itself). The old message is superseded by the new one.
  */
 #include <stdlib.h>
+#include <string.h>
 
 #include "daemon/log.h"
 #include "daemon/node_internal.h"
@@ -10,6 +11,10 @@
 enum cpd_error reissue_decide(struct node *node, struct turn *turn, struct work *work, const struct moment *now)
 {
 	struct store_key key = store_key_id(&work->reissue);
+	/* Neighbours and receipts may tell of one conflict more than once. No caller's key begins with a zero. */
+	struct slice once;
+	uint8_t once_bytes[1 + STORE_KEY_MAX] = { 0 };
+	struct message_id known;
 	char old[MESSAGE_ID_TEXT_MAX], new[MESSAGE_ID_TEXT_MAX];
 	struct message message;
 	struct header header;
@@ -18,6 +23,10 @@ enum cpd_error reissue_decide(struct node *node, struct turn *turn, struct work 
 	enum cpd_error error;
 
 	message_id_format(&work->reissue, old);
+	memcpy(once_bytes + 1, key.bytes, key.len);
+	once = (struct slice){ once_bytes, key.len + 1 };
+	if (author_key_is_known(node, once, &known))
+		return CPD_OK;
 	/* Under the epoch that is at fault it would only collide again. */
 	if (work->reissue.epoch >= node->epoch) {
 		if (node->raise_epoch <= work->reissue.epoch)
@@ -39,6 +48,8 @@ enum cpd_error reissue_decide(struct node *node, struct turn *turn, struct work 
 	header.supersedes = work->reissue;
 	if (!error)
 		error = author_enter(node, turn, work, &header, now);
+	if (!error)
+		error = author_key_put(turn, once, &header.id);
 	free(envelope);
 	if (error)
 		log_line(LOG_ERR, "reissue-failed", "msg=%s error=\"%s\" cure=\"write it again\"", old, cpd_error_text(error));
