@@ -168,6 +168,10 @@ static void session_end(struct link *link)
 {
 	if (!link->is_connected)
 		return;
+	/* The peer may have made void what we still remember, and its hello to say how far it was never came:
+	 * its next one counts the voids as received. */
+	if (link->hello_sent && !link->hello_heard && link->tx.told_next > link->tx.doubtful)
+		link->tx.doubtful = link->tx.told_next;
 	link->is_connected = link->hello_sent = link->hello_heard = false;
 	link->circuit_due = link->keepalive_due = false;
 	drop_arrivals(link);
@@ -510,6 +514,7 @@ static void departed(struct link *link, const struct departure *departure, size_
 	if (!(frame->has & FRAME_HELLO))
 		return;
 	link->hello_sent = true;
+	link->tx.told_next = frame->hello.next_serial;
 	link->rx.announced[CREDIT_BULK] = frame->hello.credit_bulk;
 	link->rx.announced[CREDIT_URGENT] = frame->hello.credit_urgent;
 	if (link->circuit_due)

@@ -71,6 +71,8 @@ struct sending {
 	bool is_known;               /* next is known: a hello was exchanged in this process */
 	uint32_t peer_epoch;         /* next and what follows hold for this epoch of the peer */
 	uint64_t acked;              /* cumulative */
+	uint64_t told_next;          /* next_serial of our last hello */
+	uint64_t doubtful;           /* serials below may be void at the peer without its ever having had them */
 	uint64_t highest_acked;      /* item (not void) with the highest serial that the peer acknowledged */
 	uint64_t order;
 	size_t count, unacked_bytes[CREDIT_CLASSES];

@@ -520,13 +520,14 @@ void sending_resume(struct link *link, bool is_same_pair, uint64_t received, con
 
 	while (tx->first) {
 		struct outgoing *item = tx->first;
-		bool is_held = is_same_pair && bitmap_covers(received, bitmap, item->serial);
+		bool is_held = is_same_pair && item->serial >= tx->doubtful && bitmap_covers(received, bitmap, item->serial);
 
 		if (is_held && tx->highest_acked < item->serial)
 			tx->highest_acked = item->serial;
 		tell(link, item, is_held ? LINK_EVENT_ACKED : LINK_EVENT_RETURNED);
 		remove_item(link, item);
 	}
+	tx->doubtful = 0;
 }
 
 void sending_forget(struct link *link)
