@@ -1,0 +1,185 @@
+/*
+ * main.c: cpctl's verbs, and help. The command line of one node: it asks the daemon over its socket, or
+ * works on a region's and a node's files without one.
+ *
+ * DIAGNOSTICS. Exit 0: done. 1: refused, by the daemon, the region or a file. 2: wrong usage. 3: no
+ * daemon answers. What is wrong and the cure stand on stderr.
+ */
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "crypto/crypto.h"
+#include "daemon/cpctl/arguments.h"
+#include "daemon/cpctl/cpctl.h"
+#include "daemon/version.h"
+
+#define SOCKET_DEFAULT "/run/cpd/api.sock"
+
+#define OPTION(name, argument, help) { name, argument, help, false, false }
+#define REQUIRED(name, argument, help) { name, argument, help, true, false }
+#define REPEATABLE(name, argument, help) { name, argument, help, false, true }
+#define OPTIONS_END { NULL, NULL, NULL, false, false }
+
+static const struct option_rule send_options[] = {
+	REPEATABLE("to", "NODE|GROUP", "number or name of a node or group; again for more"),
+	OPTION("precedence", "WORD", "FLASH, IMMEDIATE, PRIORITY, ROUTINE; else that of the kind"),
+	OPTION("mode", "WORD", "REAL, EXERCISE, TEST"),
+	OPTION("lifetime", "TIME", "how long it is worth sending: 3600, 90m, 12h, 3d"),
+	OPTION("reply-to", "ID", "the message this answers"),
+	OPTION("supersedes", "ID", "the message this takes the place of"),
+	OPTION("incident", "ID", "the message that began the incident"),
+	OPTION("author", "FUNCTION", "function of who writes it, never a name"),
+	OPTION("closing", "LEVEL", "DELIVERED, READ, ACCEPTED, DONE: what it is kept for"),
+	OPTION("entry", "WORD", "screen, voice, paper, courier, automatic"),
+	OPTION("body", "FILE", "the body as JSON; - is standard input; fields override"),
+	OPTION("key", "TEXT", "idempotency key; the same key is the same message"),
+	OPTIONS_END
+};
+
+static const struct option_rule region_init_options[] = {
+	REQUIRED("region", "CODE", "safety region: VR09"),
+	REQUIRED("name", "NAME", "its name: Utrecht"),
+	OPTION("network", "ID", "the network all signatures are for; else nl"),
+	OPTIONS_END
+};
+
+static const struct option_rule region_admit_options[] = {
+	REQUIRED("node", "NUMBER", "the number it gets: 344003"),
+	REQUIRED("role", "ROLE", "nsp, cp, desk or partner"),
+	OPTION("name", "NAME", "else the name in the request"),
+	OPTION("municipality", "CODE", "CBS code: GM0344"),
+	OPTION("address", "ADDRESS", "where it listens: tcp://192.0.2.1:5600"),
+	OPTION("lat", "DEGREES", "where it stands: 52.09083"),
+	OPTION("lon", "DEGREES", "5.12222"),
+	OPTIONS_END
+};
+
+static const struct option_rule region_group_options[] = {
+	REQUIRED("number", "NUMBER", "number of the group"),
+	REQUIRED("name", "NAME", "what people call it: alle-nsp"),
+	REQUIRED("members", "A,B,C", "node numbers: all of them, also those who were in it"),
+	OPTIONS_END
+};
+
+static const struct option_rule region_revoke_options[] = {
+	REQUIRED("node", "NUMBER", "whose newest key is revoked"),
+	OPTION("last", "EPOCH/SEQUENCE", "the last message to trust; else none is trusted"),
+	OPTION("reason", "TEXT", "why, on one line"),
+	OPTIONS_END
+};
+
+static const struct option_rule region_kit_options[] = { REQUIRED("node", "NUMBER", "whose kit"), OPTIONS_END };
+static const struct option_rule node_init_options[] = { REQUIRED("name", "NAME", "the name it asks for"), OPTIONS_END };
+static const struct option_rule node_install_options[] = { OPTION("conf", "FILE", "write a first cpd.conf there too"), OPTIONS_END };
+
+static const struct verb verbs[] = {
+	{ "status", "", 0, 0, "this node, its links and queues, and the noodsteunpunten it knows", "",
+	  "cpctl status\nwatch -n 5 cpctl status\ncpctl status --json | jq '.links[] | select(.up | not)'", NULL, false, verb_status, NULL },
+	{ "send", "KIND", 1, 1, "write a message; its id is told on stdout", "", "", send_options, true, verb_send, help_send },
+	{ "region init", "DIR", 1, 1, "begin a region: its authority's key, in a new folder",
+	  "Do this on a machine that is never on a network.",
+	  "cpctl region init /media/stick/vr09 --region VR09 --name Utrecht", region_init_options, false, verb_region_init, NULL },
+	{ "region admit", "DIR REQUEST", 2, 2, "certify a node, and make the kit it is handed",
+	  "Compare the fingerprint by telephone or in person before you hand out the kit. Given\nagain with the same words it makes the kit again; with other words it changes what\n"
+	  "stands in the certificate; with a request of new keys the node gets its next key.",
+	  "cpctl region admit vr09 request.cpd --node 344003 --role nsp --name 'NSP De Meern' --municipality GM0344\n"
+	  "cpctl region admit vr09 request.cpd --node 901 --role cp --address tcp://192.0.2.1:5600", region_admit_options, false, verb_region_admit, NULL },
+	{ "region group", "DIR", 1, 1, "make a group, or its next version",
+	  "Messages go to the version that their author's node held.",
+	  "cpctl region group vr09 --number 1 --name alle-nsp --members 344001,344002,344003", region_group_options, false, verb_region_group, NULL },
+	{ "region revoke", "DIR", 1, 1, "cut a node's key off: stolen, lost, or misused",
+	  "Without --last nothing that the key signed is trusted; with it, what came later is\nshown as suspect.",
+	  "cpctl region revoke vr09 --node 344003 --last 1/118 --reason 'laptop gestolen'", region_revoke_options, false, verb_region_revoke, NULL },
+	{ "region kit", "DIR", 1, 1, "make a node's kit again, with every update so far", "",
+	  "cpctl region kit vr09 --node 344003", region_kit_options, false, verb_region_kit, NULL },
+	{ "region show", "DIR", 1, 1, "the nodes, keys and groups of a region", "", "cpctl region show vr09", NULL, false, verb_region_show, NULL },
+	{ "node init", "STATEDIR", 1, 1, "make a node's keys, and the request for its region",
+	  "Run it as the user that cpd runs as, or cpd cannot read its keys.",
+	  "sudo -u cpd cpctl node init /var/lib/cpd --name 'NSP De Meern'", node_init_options, false, verb_node_init, NULL },
+	{ "node install", "STATEDIR KIT", 2, 2, "make this machine the node that its region's kit says",
+	  "Changes nothing when the kit is half, damaged, or another machine's. cpd takes the\nupdates in when it starts.",
+	  "sudo -u cpd cpctl node install /var/lib/cpd /media/stick/344003.kit --conf /var/lib/cpd/cpd.conf", node_install_options, false, verb_node_install, NULL },
+	{ "node show", "STATEDIR", 1, 1, "which node this is, and the fingerprints to compare", "", "sudo -u cpd cpctl node show /var/lib/cpd", NULL, false, verb_node_show, NULL },
+	{ NULL, NULL, 0, 0, NULL, NULL, NULL, NULL, false, NULL, NULL }
+};
+
+/* ---------------------------------------------------------------- help */
+
+static void print_usage(void)
+{
+	puts("usage: cpctl [--socket PATH] [--json] [--help] [--version] VERB ...\n");
+	for (const struct verb *verb = verbs; verb->name; verb++) {
+		char call[40];
+
+		snprintf(call, sizeof(call), "%s %s", verb->name, verb->words);
+		printf(strlen(call) > 22 ? "  %s\n                         %s\n" : "  %-22s %s\n", call, verb->summary);
+	}
+	printf("\n  --socket PATH   the daemon's socket; else $CPD_SOCKET, else %s\n"
+	    "  --json          for programs: the answer as JSON\n"
+	    "  --help VERB     more about one verb, with examples\n\n"
+	    "Exit: 0 done, 1 refused, 2 wrong usage, 3 no daemon answers. See cpctl(1).\n", SOCKET_DEFAULT);
+}
+
+static int print_help(struct call *call)
+{
+	const struct verb *verb = call->verb;
+
+	printf("usage: cpctl %s%s%s%s\n\n%s.\n", verb->name, *verb->words ? " " : "", verb->words, verb->options ? " [OPTION...]" : "", verb->summary);
+	if (*verb->details)
+		printf("%s\n", verb->details);
+	for (const struct option_rule *rule = verb->options; rule && rule->name; rule++) {
+		char option[48];
+
+		snprintf(option, sizeof(option), "--%s %s", rule->name, rule->argument ? rule->argument : "");
+		printf("%s  %-24s %s%s\n", rule == verb->options ? "\n" : "", option, rule->help, rule->is_required ? " (required)" : "");
+	}
+	if (*verb->examples) {
+		puts("\nExamples:");
+		for (const char *line = verb->examples; *line; line += strcspn(line, "\n"), line += *line == '\n')
+			printf("  %.*s\n", (int)strcspn(line, "\n"), line);
+	}
+	return EXIT_DONE;
+}
+
+/* ---------------------------------------------------------------- main */
+
+static int run(struct call *call)
+{
+	int status;
+
+	if (call->wants_help)
+		return call->verb->help ? call->verb->help(call) : print_help(call);
+	if (crypto_start())
+		return say_refused("libsodium cannot start, or is a build that takes weak signatures; use the distribution's libsodium");
+	status = call->verb->run(call);
+	/* A full disk behind a pipe must not look like success. */
+	if (fflush(stdout) && status == EXIT_DONE)
+		status = say_refused("the output cannot be written");
+	return status;
+}
+
+int main(int argc, char **argv)
+{
+	static struct call call;
+	const char *environment = getenv("CPD_SOCKET");
+
+	signal(SIGPIPE, SIG_IGN);
+	switch (arguments_parse(argc, argv, verbs, &call)) {
+	case PARSED_USAGE:
+		return EXIT_USAGE;
+	case PARSED_VERSION:
+		printf("cpctl %s\n", CPD_VERSION);
+		return EXIT_DONE;
+	case PARSED_HELP:
+		print_usage();
+		return EXIT_DONE;
+	case PARSED_CALL:
+		break;
+	}
+	if (!call.socket)
+		call.socket = environment && *environment ? environment : SOCKET_DEFAULT;
+	return run(&call);
+}

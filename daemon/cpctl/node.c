@@ -1,0 +1,284 @@
+/* node.c: how a machine becomes a node, off-line: its keys and request, its kit, and what it is. */
+#include <jansson.h>
+#include <limits.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "crypto/kit.h"
+#include "crypto/region.h"
+#include "daemon/cpctl/conf.h"
+#include "daemon/cpctl/cpctl.h"
+#include "daemon/cpctl/file.h"
+#include "daemon/cpctl/output.h"
+#include "proto/text.h"
+
+static const char *fingerprint_of(const struct identity *identity, char out[FINGERPRINT_TEXT_MAX])
+{
+	struct certificate own = { .node = 0 };
+
+	identity_public_keys(identity, &own);
+	return certificate_fingerprint(&own, out);
+}
+
+/* ---------------------------------------------------------------- init */
+
+/* Keys that were never installed are as good as new: a command that was broken off is given again. */
+static int open_or_create(const char *path, struct identity **out, bool *is_new)
+{
+	enum cpd_error error = identity_create(path, 0, out);
+
+	*is_new = !error;
+	if (error == CPD_ERR_EXISTS)
+		error = identity_load(path, out, NULL);
+	if (error)
+		return say_crypto(path, error);
+	if (!identity_anchor(*out))
+		return EXIT_DONE;
+	say_refused("%s holds the keys of node %u already: nothing was changed; for new keys choose an empty folder", path, identity_node(*out));
+	identity_free(*out);
+	*out = NULL;
+	return EXIT_REFUSED;
+}
+
+int verb_node_init(struct call *call)
+{
+	const char *state = call->words[0], *name = call_option(call, "name");
+	char path[FILE_PATH_MAX], request_path[FILE_PATH_MAX], fingerprint[FINGERPRINT_TEXT_MAX];
+	uint8_t request[LIMIT_CERTIFICATE];
+	struct identity *identity = NULL;
+	enum cpd_error error;
+	bool is_new, is_written;
+	size_t len;
+
+	if (!*name || text_check_string(name, LIMIT_NAME, LIMIT_NAME, TEXT_ONE_LINE))
+		return say_usage(call, "--name: give 1 to %d bytes of text on one line", LIMIT_NAME);
+	if (!file_make_folder(state, 0700) || !file_path(state, "identity", path) || !file_path(state, "request.cpd", request_path))
+		return EXIT_REFUSED;
+	if (open_or_create(path, &identity, &is_new))
+		return EXIT_REFUSED;
+	error = region_make_request(identity, name, request, &len);
+	fingerprint_of(identity, fingerprint);
+	identity_free(identity);
+	if (error)
+		return say_crypto(request_path, error);
+	is_written = file_write(request_path, request, len);
+	if (!is_written)
+		return EXIT_REFUSED;
+	printf("%s\nRequest      %s\nFingerprint  %s\n"
+	    "Take the request to the region on a stick, and tell the fingerprint by telephone\nor in person.\n",
+	    is_new ? "Keys are made." : "The keys were there already; the request is made again.", request_path, fingerprint);
+	return EXIT_DONE;
+}
+
+/* ---------------------------------------------------------------- install */
+
+struct installation {
+	const char *state, *conf;            /* conf NULL: not wanted */
+	char identity_path[FILE_PATH_MAX], updates_path[FILE_PATH_MAX];
+	struct identity *identity;
+	struct kit kit;
+	struct directory *directory;
+};
+
+static bool update_path(const struct installation *installation, uint32_t number, char path[FILE_PATH_MAX])
+{
+	char name[32];
+
+	snprintf(name, sizeof(name), "%06u.update", number);
+	return file_path(installation->updates_path, name, path);
+}
+
+/* A number has one content for ever: another one means that two copies of the authority's folder sign. */
+static bool check_update(const struct installation *installation, uint32_t number, struct slice record)
+{
+	char path[FILE_PATH_MAX];
+	uint8_t *held;
+	size_t len;
+	bool is_same;
+
+	if (!update_path(installation, number, path))
+		return false;
+	if (!file_exists(path))
+		return true;
+	if (!file_read(path, LIMIT_ITEM, &held, &len))
+		return false;
+	is_same = len == record.len && !memcmp(held, record.data, len);
+	free(held);
+	if (!is_same)
+		say_refused("%s is another update %u than the kit's: the region signs in two places; ask it which is right. Nothing was changed", path, number);
+	return is_same;
+}
+
+/* All that may be refused is refused here, before anything is written. */
+static bool read_updates(struct installation *installation)
+{
+	const struct kit *kit = &installation->kit;
+
+	installation->directory = directory_new();
+	if (!installation->directory) {
+		say_refused("memory is used up");
+		return false;
+	}
+	for (size_t i = 0; i < kit->update_count; i++) {
+		struct directory_update update;
+		enum cpd_error error = verify_directory_update(&kit->anchor, kit->updates[i], &update);
+		bool is_good = !error && !directory_apply(installation->directory, &update) && check_update(installation, update.number, kit->updates[i]);
+
+		directory_update_clear(&update);
+		if (error)
+			say_refused("update %zu of the kit is refused: %s", i + 1, cpd_error_text(error));
+		if (!is_good)
+			return false;
+	}
+	return true;
+}
+
+static bool check_installed(const struct installation *installation)
+{
+	const struct region_anchor *anchor = identity_anchor(installation->identity), *offered = &installation->kit.anchor;
+
+	if (!anchor)
+		return true;
+	if (memcmp(anchor->authority_key, offered->authority_key, 32) || strcmp(anchor->network, offered->network)) {
+		say_refused("this node belongs to region %s %s, the kit is of %s %s: nothing was changed; another region needs another state folder",
+		    anchor->region, anchor->name, offered->region, offered->name);
+		return false;
+	}
+	if (identity_node(installation->identity) == installation->kit.node)
+		return true;
+	say_refused("this is node %u, the kit is for node %u: nothing was changed", identity_node(installation->identity), installation->kit.node);
+	return false;
+}
+
+static bool check_conf(const struct installation *installation)
+{
+	if (!installation->conf || !file_exists(installation->conf))
+		return true;
+	say_refused("%s is there already: nothing was changed; give another name, or leave --conf out", installation->conf);
+	return false;
+}
+
+static int prepare(struct call *call, struct installation *installation)
+{
+	enum cpd_error error;
+
+	if (!file_path(installation->state, "identity", installation->identity_path) || !file_path(installation->state, "updates", installation->updates_path))
+		return EXIT_REFUSED;
+	error = identity_load(installation->identity_path, &installation->identity, NULL);
+	if (error == CPD_ERR_NOT_FOUND)
+		return say_refused("%s holds no keys: `cpctl node init` makes them, and the request for the region", installation->state);
+	if (error)
+		return say_crypto(installation->identity_path, error);
+	error = kit_read(call->words[1], &installation->kit);
+	if (!error)
+		error = kit_check(&installation->kit, installation->identity);
+	if (error)
+		return say_crypto(call->words[1], error);
+	if (!check_installed(installation) || !check_conf(installation) || !read_updates(installation))
+		return EXIT_REFUSED;
+	return EXIT_DONE;
+}
+
+static bool write_conf(const struct installation *installation)
+{
+	const struct certificate *own = directory_certificate(installation->directory, installation->kit.node);
+	char state[PATH_MAX], *text;
+	bool is_written;
+
+	if (!installation->conf)
+		return true;
+	text = realpath(installation->state, state) ? conf_make(own, installation->directory, state) : NULL;
+	if (!text)
+		say_refused("%s cannot be made: the path of the state folder is not found", installation->conf);
+	is_written = text && file_write(installation->conf, text, strlen(text));
+	free(text);
+	return is_written;
+}
+
+static bool write_updates(const struct installation *installation)
+{
+	const struct kit *kit = &installation->kit;
+
+	if (!file_make_folder(installation->updates_path, 0700))
+		return false;
+	for (size_t i = 0; i < kit->update_count; i++) {
+		char path[FILE_PATH_MAX];
+
+		/* kit_check and read_updates took them in this order: 1, 2, 3 ... */
+		if (!update_path(installation, (uint32_t)i + 1, path) || (!file_exists(path) && !file_write(path, kit->updates[i].data, kit->updates[i].len)))
+			return false;
+	}
+	return true;
+}
+
+/* The identity last: when it says so, the node is installed, whatever broke off before. */
+static int install(struct installation *installation)
+{
+	const struct kit *kit = &installation->kit;
+	const struct certificate *own = directory_certificate(installation->directory, kit->node);
+	char fingerprint[FINGERPRINT_TEXT_MAX];
+	enum cpd_error error;
+
+	if (directory_version(installation->directory) != kit->update_count)
+		return say_refused("the kit's updates have a gap: ask the region to make it again with `cpctl region kit`; nothing was changed");
+	if (!write_updates(installation) || !write_conf(installation))
+		return EXIT_REFUSED;
+	error = identity_install(installation->identity, kit->node, kit->key_number, &kit->anchor);
+	if (error)
+		return say_crypto(installation->identity_path, error);
+	printf("This is node %u %s (%s), key %u, of region %s %s; directory %u.\nRegion's fingerprint  %s\n"
+	    "Compare it with the one that the region tells.\n", kit->node, own->name, node_role_name(own->role), kit->key_number, kit->anchor.region,
+	    kit->anchor.name, directory_version(installation->directory), region_anchor_fingerprint(&kit->anchor, fingerprint));
+	if (installation->conf)
+		printf("Configuration         %s\n", installation->conf);
+	return EXIT_DONE;
+}
+
+int verb_node_install(struct call *call)
+{
+	struct installation installation = { .state = call->words[0], .conf = call_option(call, "conf") };
+	int status = prepare(call, &installation);
+
+	if (status == EXIT_DONE)
+		status = install(&installation);
+	directory_free(installation.directory);
+	kit_clear(&installation.kit);
+	identity_free(installation.identity);
+	return status;
+}
+
+/* ---------------------------------------------------------------- show */
+
+int verb_node_show(struct call *call)
+{
+	char path[FILE_PATH_MAX], fingerprint[FINGERPRINT_TEXT_MAX], region_fingerprint[FINGERPRINT_TEXT_MAX] = "";
+	const struct region_anchor *anchor;
+	struct identity *identity;
+	enum cpd_error error;
+
+	if (!file_path(call->words[0], "identity", path))
+		return EXIT_REFUSED;
+	error = identity_load(path, &identity, NULL);
+	if (error)
+		return error == CPD_ERR_NOT_FOUND ? say_refused("%s holds no keys: `cpctl node init` makes them", call->words[0]) : say_crypto(path, error);
+	anchor = identity_anchor(identity);
+	fingerprint_of(identity, fingerprint);
+	if (anchor)
+		region_anchor_fingerprint(anchor, region_fingerprint);
+	if (call->json) {
+		json_t *json = json_pack("{s:b,s:I,s:I,s:I,s:s,s:s?,s:s?,s:s?,s:s?}", "installed", anchor != NULL, "number", (json_int_t)identity_node(identity),
+		    "key_number", (json_int_t)identity_key_number(identity), "epoch", (json_int_t)identity_epoch(identity), "fingerprint", fingerprint,
+		    "network", anchor ? anchor->network : NULL, "region", anchor ? anchor->region : NULL, "region_name", anchor ? anchor->name : NULL,
+		    "region_fingerprint", anchor ? region_fingerprint : NULL);
+		print_json(json);
+		json_decref(json);
+	} else if (anchor) {
+		printf("Node %u, key %u, epoch %u\nFingerprint  %s\nRegion %s %s, network %s\nFingerprint  %s\n", identity_node(identity),
+		    identity_key_number(identity), identity_epoch(identity), fingerprint, anchor->region, anchor->name, anchor->network, region_fingerprint);
+	} else {
+		printf("Not installed in a region yet: take request.cpd there, then `cpctl node install`.\nFingerprint  %s\n", fingerprint);
+	}
+	identity_free(identity);
+	return EXIT_DONE;
+}
