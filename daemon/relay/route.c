@@ -257,6 +257,10 @@ static bool passes_presence(const struct relay *relay, uint32_t to, uint32_t abo
 		return false;
 	if (relay->config.passes_presence_to_nsps || !receiver || receiver->role != ROLE_ID_NSP)
 		return true;
+	/* Who has ever begun a new epoch may have lost its disk: every origin must hear of that, else what it
+	 * keeps for that node in retention is never offered again. They are few. */
+	if (peer_epoch(relay, about) > 1)
+		return true;
 	return subject && subject->role != ROLE_ID_NSP;
 }
 
