@@ -143,6 +143,8 @@ static void check_origin(struct sim_node *node, struct sim_message *message, con
 		fail(world, node, &new->id, "a recipient vanished from the origin's record");
 	if (new->flags & CUSTODY_IS_CLOSED && (old == NULL || !(old->flags & CUSTODY_IS_CLOSED)))
 		message->closed_ms = world->now_ms;
+	if (new->flags & CUSTODY_IS_FINAL && message->final_ms == INT64_MAX)
+		message->final_ms = world->now_ms;
 	message->flags |= new->flags;
 }
 
@@ -232,7 +234,7 @@ static void check_dropped(struct sim_node *node, const struct message_id *id)
 	message->dropped_ms = world->now_ms;
 	if (!has_record || !(custody.flags & CUSTODY_IS_FINAL))
 		fail(world, node, id, "custody: the origin lets its message go before its grace is over");
-	else if (world->now_ms - message->closed_ms < world->grace_ms - 1000)
+	else if (world->now_ms - message->closed_ms < world->grace_ms - 2 * SIM_MINUTE) /* decided a slow commit before */
 		fail(world, node, id, "custody: grace was %lld s short", (long long)(world->grace_ms - world->now_ms + message->closed_ms) / 1000);
 	for (size_t i = 0; has_record && !(custody.flags & ENDED_BY_ORIGIN) && i < custody.recipient_count; i++)
 		if (!level_closes(custody.recipients[i].level, message->closing_level))
@@ -247,7 +249,7 @@ static void check_large(struct sim_node *node, const struct sim_message *message
 		struct disk_key key = disk_key_leaf(&message->id, i);
 		const struct disk_row *row = disk_get(&node->disk, DISK_LEAVES, &key);
 		if (row == NULL || row->len != tree_leaf_length(message->body_len, i) || memcmp(row->data, message->body + (size_t)i * LIMIT_LEAF, row->len) != 0)
-			fail(node->world, node, &message->id, "what is shown is what was written: leaf %u is %s", i, row == NULL ? "not there" : "another");
+			fail(node->world, node, &message->id, "custody of a large body, and leaf %u is %s", i, row == NULL ? "not there" : "another");
 	}
 }
 
@@ -307,9 +309,11 @@ static struct sim_arrival *arrival_of(struct sim_end *end, uint64_t serial)
 
 void check_circuit(struct sim_end *end, uint32_t peer_epoch)
 {
-	if (peer_epoch != 0 && end->peer_epoch == peer_epoch)
-		return;
-	memset(end->arrivals, 0, sizeof(end->arrivals));
+	if (end->peer_epoch != peer_epoch)
+		memset(end->arrivals, 0, sizeof(end->arrivals));
+	for (size_t i = 0; i < SIM_ARRIVALS; i++)
+		if (end->arrivals[i].state == ARRIVAL_RAISED)
+			end->arrivals[i].state = ARRIVAL_NONE; /* it comes again, or its sender made it void */
 	end->peer_epoch = peer_epoch;
 }
 
@@ -317,6 +321,7 @@ void check_raised(struct sim_end *end, uint64_t serial)
 {
 	struct sim_arrival *arrival = arrival_of(end, serial);
 	arrival->state = ARRIVAL_RAISED;
+	arrival->ticket = serial;
 	memset(&arrival->id, 0, sizeof(arrival->id));
 }
 
@@ -332,12 +337,19 @@ void check_settled(struct sim_node *node, const struct sim_settled *settled)
 	const struct message_id *id = &arrival->id;
 	struct world *world = node->world;
 	struct disk_key key = disk_key_id(id);
-	arrival->state = ARRIVAL_COMMITTED;
+	if (arrival->ticket == settled->serial)
+		arrival->state = ARRIVAL_COMMITTED; /* else it came again in a later session, to be decided again */
 	if (settled->reason != REFUSED_NONE || world->is_failed)
 		return;
 	const struct sim_message *message = message_known(world, id, NULL);
 	if (message == NULL || message->is_state || message->dropped_ms != INT64_MAX || message->is_lost)
 		return;
+	struct custody custody;
+	if (message->body_len > 0 && holds_envelope(node, id) && custody_on_disk(node, id, &custody)) {
+		if (!(custody.flags & CUSTODY_IS_PARTIAL))
+			check_large(node, message);
+		custody_clear(&custody);
+	}
 	if (disk_get(&node->disk, DISK_CUSTODY, &key) == NULL)
 		fail(world, node, id, "custody: serial %llu will be acknowledged, and the message is not on the disk", (unsigned long long)settled->serial);
 }
@@ -358,6 +370,15 @@ static void check_acknowledged(struct sim_end *end, uint64_t received, const str
 			fail(end->node->world, end->node, arrival->id.sequence != 0 ? &arrival->id : NULL, "acknowledged to %u before the commit: serial %llu",
 			    end->peer, (unsigned long long)arrival->serial);
 	}
+}
+
+void check_received(struct sim_end *end, struct slice bytes)
+{
+	static struct frame frame;
+	if (bytes.len > 100 || frame_decode(bytes, &frame) != CPD_OK)
+		return; /* a void is short */
+	if (frame.has & FRAME_DATA && frame.data.piece.len == 1 && frame.data.piece.data[0] == 0)
+		arrival_of(end, frame.data.serial)->state = ARRIVAL_NONE;
 }
 
 /* Rules 2 and 6 on the wire. */
@@ -457,7 +478,7 @@ void check_queue(struct sim_end *end)
 		} else if (world->now_ms - end->starved_since[p] > STARVED_MS) {
 			struct relay_row row;
 			memcpy(&row, idle->data, sizeof(row));
-			fail(world, end->node, &row.ref.id, "row %llu of %s for %u waits %lld s while the link would take it", (unsigned long long)counter,
+			fail(world, end->node, &row.ref.id, "row %llu (type %d) of %s for %u waits %lld s while the link would take it", (unsigned long long)counter, (int)row.ref.type,
 			    precedence_name((enum precedence)p), end->peer, (long long)(world->now_ms - end->starved_since[p]) / 1000);
 		}
 	}
@@ -491,7 +512,7 @@ static void check_recipient(struct world *world, struct sim_message *message, co
 	if (was_shown(recipient, &message->id) && !is_ended && !level_closes(outcome->level, message->closing_level) && recipient != message->origin)
 		fail(world, recipient, &message->id, "shown at %u and answered, and the author stands at %s", outcome->node, level_name(outcome->level));
 	/* A disk that was lost gets again what the origin still kept when all was whole. */
-	if (!is_ended && recipient != message->origin && recipient->generation_ms < message->dropped_ms && message->dropped_ms > world->active_ms + 3 * SIM_HOUR
+	if (!is_ended && recipient != message->origin && recipient->generation_ms < message->final_ms && message->final_ms > world->active_ms + 3 * SIM_HOUR
 	    && message->created_ms + message->lifetime_ms > world->active_ms + 3 * SIM_HOUR && !set_holds(world, shown_key(recipient, recipient->generation, &message->id)))
 		fail(world, recipient, &message->id, "%u lost its disk and was not offered again what the origin keeps", outcome->node);
 }
@@ -515,9 +536,11 @@ static void check_rest(struct world *world, struct sim_node *node)
 	const struct disk_rows *envelopes = &node->disk.tables[DISK_ENVELOPES];
 	struct relay_row row;
 	struct message_id id;
-	if (queue->count > 0) {
-		memcpy(&row, queue->rows[0]->data, sizeof(row));
-		fail(world, node, &row.ref.id, "at rest, %zu rows stand in queues; the first for %u, type %d", queue->count, disk_read_u32(queue->rows[0]->key.bytes), (int)row.ref.type);
+	for (size_t i = 0; i < queue->count; i++) {
+		memcpy(&row, queue->rows[i]->data, sizeof(row));
+		const struct sim_message *message = row.ref.type == ITEM_TYPE_MESSAGE ? message_known(world, &row.ref.id, NULL) : NULL;
+		if (message == NULL || !message->is_lost) /* what its origin lost with its disk, nobody is left to end */
+			fail(world, node, &row.ref.id, "at rest, %zu rows stand in queues; one for %u, type %d", queue->count, disk_read_u32(queue->rows[i]->key.bytes), (int)row.ref.type);
 	}
 	if (timers->count > 0) {
 		disk_read_id(timers->rows[0]->key.bytes + 8, &id);
@@ -528,6 +551,8 @@ static void check_rest(struct world *world, struct sim_node *node)
 		disk_read_id(envelopes->rows[i]->key.bytes, &id);
 		if (!custody_on_disk(node, &id, &custody))
 			fail(world, node, &id, "an envelope without a custody record");
+		else if (message_known(world, &id, NULL) != NULL && message_known(world, &id, NULL)->is_lost)
+			(void)id; /* as in queues: kept, since nobody is left to end it */
 		else if (!(custody.flags & (CUSTODY_IS_ADDRESSEE | CUSTODY_IS_STATE | CUSTODY_IS_ORIGIN)))
 			fail(world, node, &id, "at rest, a relay still keeps an envelope");
 		custody_clear(&custody);

@@ -84,6 +84,15 @@ static void ref_has_ended(struct sim_end *end, const struct link_event *event, e
 	node_input(end->node, &input, event->ref.precedence == PRECEDENCE_FLASH);
 }
 
+/* The alarm names the cure: a new epoch on the node that was put back. Somebody does it, some time later. */
+static void operator_is_called(struct sim_end *end)
+{
+	struct world *world = end->node->world;
+	struct happening *cure = world_schedule(world, HAPPENS_NEW_EPOCH, world->now_ms + random_range(&world->random, SIM_MINUTE, SIM_HOUR));
+	cure->node = end->other->node;
+	cure->index = (int)node_epoch(cure->node);
+}
+
 static void take_event(struct sim_end *end, const struct link_event *event)
 {
 	struct world *world = end->node->world;
@@ -106,6 +115,7 @@ static void take_event(struct sim_end *end, const struct link_event *event)
 	case LINK_EVENT_ROLLED_BACK:
 		world->figures->branches[BRANCH_PEER_ROLLED_BACK]++;
 		trace(world, end->node, NULL, "peer %u holds less than it acknowledged", end->peer);
+		operator_is_called(end);
 		break;
 	case LINK_EVENT_INTRODUCTION: case LINK_EVENT_DIRECTORY: break;
 	}

@@ -146,6 +146,7 @@ void net_frame(struct happening *happening)
 		return;
 	if (!end->is_told_up || end->path != end->wire->generation)
 		end_connect(end); /* the first frame of a path is how a listener hears of it */
+	check_received(end, (struct slice){happening->bytes, happening->len});
 	enum cpd_error error = link_receive(end->link, (struct slice){happening->bytes, happening->len}, world->now_ms);
 	end_drain(end);
 	if (error != CPD_OK) {

@@ -125,7 +125,7 @@ void node_boot(struct sim_node *node)
 	config.directory = node->directory;
 	config.routes = node->routes;
 	config.route_count = node->route_count;
-	config.passes_presence_to_nsps = node->role != ROLE_ID_NSP;
+	config.passes_presence_to_nsps = node->role == ROLE_ID_NSP; /* as in daemon/role */
 	config.grace_ms = node->world->grace_ms;
 	config.presence_ms = node->world->presence_ms;
 	node->relay = relay_new(&config, &meta.counters, &now);
@@ -238,6 +238,14 @@ static void raise_epoch(struct sim_node *node)
 		node->identity_epoch = node->raise_to - 1;
 	node->identity_epoch++;     /* differs from the store's: the boot takes one more and a fresh sequence */
 	node_rebuild(node);
+}
+
+void node_raise_epoch(struct sim_node *node, uint32_t at_least)
+{
+	if (at_least > node->raise_to)
+		node->raise_to = at_least;
+	if (node->waiting == NULL) /* else the last commit that waits does it */
+		raise_epoch(node);
 }
 
 /* ---------------------------------------------------------------- gather */
@@ -436,8 +444,8 @@ static void take_own(struct decision *turn, struct sim_input *input)
 	struct relay_facts facts = {.holds_receipts = false};
 	struct message_id own[RELAY_ROWS_MAX];
 	bool is_floor = event->own_node == node->number;
-	struct disk_key from = disk_key_id(&event->id);
 	struct disk_key prefix = disk_key_origin(node->number);
+	struct disk_key from = event->id.origin == 0 ? prefix : disk_key_id(&event->id); /* no id: from the first on */
 	const struct disk_rows *table = &node->disk.tables[DISK_CUSTODY];
 	size_t at = disk_seek(&node->disk, DISK_CUSTODY, &from);
 	for (; at < table->count && disk_has_prefix(table->rows[at], &prefix) && event->own_count < RELAY_ROWS_MAX; at++) {
@@ -835,7 +843,7 @@ void node_commit(struct sim_node *node)
 		node_rebuild(node);
 		return;
 	}
-	int64_t group = random_range(&world->random, 1, 4); /* several turns in one transaction */
+	int64_t group = node->is_slow ? TURN_EVENTS_MAX : random_range(&world->random, 1, 4); /* several turns in one transaction */
 	do {
 		struct sim_batch *batch = node->waiting;
 		node->waiting = batch->next;

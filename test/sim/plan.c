@@ -224,7 +224,7 @@ bool plan_author(struct sim_node *node, int index, struct sim_input *input)
 	message->is_state = kind_find(plan->kind)->is_state;
 	message->created_ms = world->now_ms;
 	message->lifetime_ms = (int64_t)header.lifetime_s * 1000;
-	message->dropped_ms = INT64_MAX;
+	message->dropped_ms = message->final_ms = INT64_MAX;
 	if (plan->large_len > 0) {
 		world->figures->branches[BRANCH_LARGE]++;
 		if (!write_large(message, &header, plan->large_len))
@@ -439,6 +439,18 @@ static void answer_what_waits(struct sim_node *node)
 	}
 }
 
+/* Nothing waits anywhere, and every origin has let go of all it wrote. */
+static bool is_at_rest(const struct world *world)
+{
+	for (size_t i = 0; i < world->node_count; i++) {
+		const struct sim_node *node = &world->nodes[i];
+		const struct relay_counters *counters = relay_counters(node->relay);
+		if (node->disk.tables[DISK_QUEUE].count > 0 || node->disk.tables[DISK_TIMERS].count > 0 || counters->floor != counters->next_sequence)
+			return false;
+	}
+	return true;
+}
+
 /* Faults stop, machines start, links heal; people answer what they left. Comes again every hour. */
 void plan_heal(struct world *world)
 {
@@ -465,5 +477,7 @@ void plan_heal(struct world *world)
 			node_boot(node);
 		answer_what_waits(node);
 	}
+	if (!is_first && is_at_rest(world) && world->end_ms > world->now_ms + SIM_HOUR)
+		world->end_ms = world->now_ms + SIM_HOUR; /* time for the last floors to be told */
 	world_schedule(world, HAPPENS_HEAL, world->now_ms + SIM_HOUR);
 }

@@ -52,7 +52,7 @@ struct sim_message {
 	unsigned flags;                  /* custody flags seen at the origin, collected */
 	uint32_t held_mask;              /* nodes that have committed it at any time */
 	int64_t created_ms, lifetime_ms, closed_ms;
-	int64_t dropped_ms;              /* envelope deleted at the origin; INT64_MAX: not */
+	int64_t dropped_ms, final_ms;    /* at the origin: envelope deleted; grace over. INT64_MAX: not */
 	struct sim_outcome *outcomes;
 	size_t outcome_count;
 };
@@ -60,7 +60,7 @@ struct sim_message {
 /* ---------------------------------------------------------------- network */
 #define SIM_ARRIVALS 512
 enum arrival_state { ARRIVAL_NONE, ARRIVAL_RAISED, ARRIVAL_COMMITTED };
-struct sim_arrival { uint64_t serial; enum arrival_state state; struct message_id id; }; /* id: of a message */
+struct sim_arrival { uint64_t serial, ticket; enum arrival_state state; struct message_id id; }; /* id: of a message */
 struct sim_end {
 	struct sim_node *node;
 	struct sim_end *other;
@@ -144,7 +144,8 @@ struct sim_node {
 /* ---------------------------------------------------------------- happenings */
 enum happening_type {
 	HAPPENS_FRAME, HAPPENS_SENT, HAPPENS_CONNECT, HAPPENS_DISCONNECT, HAPPENS_TURN, HAPPENS_COMMIT, HAPPENS_WAKE,
-	HAPPENS_AUTHOR, HAPPENS_OPERATE, HAPPENS_DIRECTORY, HAPPENS_FAULT, HAPPENS_FAULT_ENDS, HAPPENS_START, HAPPENS_HEAL
+	HAPPENS_AUTHOR, HAPPENS_OPERATE, HAPPENS_DIRECTORY, HAPPENS_FAULT, HAPPENS_FAULT_ENDS, HAPPENS_START, HAPPENS_HEAL,
+	HAPPENS_NEW_EPOCH
 };
 struct happening {
 	int64_t at_ms;
@@ -241,6 +242,7 @@ void net_frame(struct happening *happening);
 /* node.c */
 void node_boot(struct sim_node *node);      /* relay and links from the disk */
 void node_stop(struct sim_node *node, bool is_crash);
+void node_raise_epoch(struct sim_node *node, uint32_t at_least);
 void node_input(struct sim_node *node, const struct sim_input *input, bool at_once);
 void node_turn(struct sim_node *node);
 void node_commit(struct sim_node *node);
@@ -271,7 +273,8 @@ void check_raised(struct sim_end *end, uint64_t serial);  /* the link has handed
 void check_arrived(struct sim_end *end, uint64_t serial, const struct message_id *id); /* it is this message */
 void check_circuit(struct sim_end *end, uint32_t peer_epoch); /* a session begins: with another epoch, serials begin again */
 void check_settled(struct sim_node *node, const struct sim_settled *settled);
-void check_frame(struct sim_end *end, struct slice bytes);
+void check_frame(struct sim_end *end, struct slice bytes);    /* it leaves */
+void check_received(struct sim_end *end, struct slice bytes); /* it comes: what its sender makes void needs no commit */
 void check_queue(struct sim_end *end);
 void check_given(struct sim_end *end, const struct item_ref *ref, enum precedence asked);
 void check_taken_back(struct sim_end *end, const struct item_ref *ref);
