@@ -65,6 +65,7 @@ void end_connect(struct sim_end *end)
 	end->is_told_up = true;
 	end->is_busy = false;
 	end->flash_waiting = 0;
+	memset(end->starved_row, 0, sizeof(end->starved_row));
 	feed_greeting(end, &greeting);
 	link_connected(end->link, &greeting, end->node->world->now_ms);
 	end_drain(end);

@@ -91,6 +91,7 @@ static void start_links(struct sim_node *node)
 		end->under_way_count = 0;
 		end->flash_waiting = 0;
 		check_circuit(end, 0);
+		memset(end->starved_row, 0, sizeof(end->starved_row));
 		if (end->link == NULL || relay_add_link(node->relay, end->peer) != CPD_OK)
 			fail(node->world, node, NULL, "a link cannot be made at the start");
 	}
@@ -745,9 +746,11 @@ void node_turn(struct sim_node *node)
 	size_t count = (size_t)random_range(&world->random, 1, TURN_EVENTS_MAX);
 	if (count > node->input_count)
 		count = node->input_count;
-	memcpy(inputs, node->inputs, count * sizeof(inputs[0]));
-	memmove(node->inputs, node->inputs + count, (node->input_count - count) * sizeof(inputs[0]));
-	node->input_count -= count;
+	if (count > 0) {
+		memcpy(inputs, node->inputs, count * sizeof(inputs[0]));
+		memmove(node->inputs, node->inputs + count, (node->input_count - count) * sizeof(inputs[0]));
+		node->input_count -= count;
+	}
 
 	struct decision turn = {.node = node, .batch = sim_alloc(sizeof(struct sim_batch))};
 	node_now(node, &turn.now);
