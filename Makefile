@@ -112,17 +112,23 @@ demo: deps
 check: deps
 	$(Q)$(MAKE) --no-print-directory check-run
 
-check-run: all unit sim
+check-run: all tests
 	$(Q)BUILD=$(BUILD) CC=$(CC) python3 test/run.py check
 
 # The same with sanitizers and more seeds.
 check-all: deps
-	$(Q)$(MAKE) --no-print-directory all unit sim
-	$(Q)$(MAKE) --no-print-directory BUILD=$(BUILD)/asan SAN=address,undefined all unit sim
+	$(Q)$(MAKE) --no-print-directory all tests
+	$(Q)$(MAKE) --no-print-directory BUILD=$(BUILD)/asan SAN=address,undefined all tests
 	$(Q)BUILD=$(BUILD) CC=$(CC) python3 test/run.py check-all
 
+# A region made without cpctl, for the system tests.
+$(BUILD)/test/system/make_region: $(BUILD)/obj/test/system/make_region.o $(LIBSTORE) $(LIBCRYPTO) $(LIBPROTO)
+	@mkdir -p $(@D)
+	$(SAY) LD $@
+	$(Q)$(CC) $(LDFLAGS_ALL) -o $@ $^ -llmdb -lsodium -lprotobuf-c -lpthread
+
 unit: $(UNIT)
-sim: $(BUILD)/test/sim/sim
+tests: unit $(BUILD)/test/sim/sim $(BUILD)/test/system/make_region
 
 layers: $(LIBS_ALL)
 	$(Q)BUILD=$(BUILD) CC=$(CC) test/layers.sh
@@ -131,4 +137,4 @@ clean:
 	rm -rf $(BUILD)
 
 -include $(shell find $(BUILD)/obj -name '*.d' 2>/dev/null)
-.PHONY: all clean deps demo check check-run check-all unit sim layers
+.PHONY: all clean deps demo check check-run check-all unit tests layers

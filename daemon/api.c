@@ -17,7 +17,6 @@
 #include "daemon/credentials.h"
 
 #define HEADERS_MAX 8192
-#define BODY_MAX (256 * 1024)
 #define TIMEOUT_S 30
 
 /* ---------------------------------------------------------------- answers */
@@ -332,7 +331,8 @@ enum cpd_error api_open(struct event_base *base, struct node *node, const struct
 		return CPD_ERR_NOMEM;
 	}
 	evhttp_set_max_headers_size(api->http, HEADERS_MAX);
-	evhttp_set_max_body_size(api->http, BODY_MAX);
+	/* Somewhat more is read, so that too much can be told in words; beyond that evhttp hangs up. */
+	evhttp_set_max_body_size(api->http, 4 * API_BODY_MAX);
 	evhttp_set_timeout(api->http, TIMEOUT_S);
 	evhttp_set_allowed_methods(api->http, EVHTTP_REQ_GET | EVHTTP_REQ_POST);
 	evhttp_set_gencb(api->http, on_request, api);

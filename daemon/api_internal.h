@@ -17,6 +17,8 @@
 #include "daemon/api.h"
 #include "daemon/body_json.h"
 
+/* A request's body at the most. */
+#define API_BODY_MAX (256 * 1024)
 /* A page of a list at the most. */
 #define API_PAGE 500
 #define API_STREAMS 16

@@ -24,6 +24,10 @@ static json_t *body_json(struct evhttp_request *request, bool may_be_empty)
 
 	if (!len && may_be_empty)
 		return json_object();
+	if (len > API_BODY_MAX) {
+		api_error(request, 413, "too-large", NULL, "the request is larger than 256 KiB", "shorten it");
+		return NULL;
+	}
 	if (!type || strncasecmp(type, "application/json", 16)) {
 		api_error(request, 400, "bad-json", NULL, "the request is not JSON", "set Content-Type: application/json");
 		return NULL;

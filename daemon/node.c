@@ -343,6 +343,8 @@ enum cpd_error node_open(struct event_base *base, const struct config *config, s
 	if (!error)
 		error = load_directory(node, problem);
 	if (!error)
+		load_updates(node);
+	if (!error)
 		error = open_events(node);
 	if (!error)
 		error = gather_start(node, problem);

@@ -293,6 +293,7 @@ MUST_CHECK enum cpd_error reissue_decide(struct node *node, struct turn *turn, s
 MUST_CHECK enum cpd_error load_store(struct node *node, char problem[256]);
 MUST_CHECK enum cpd_error load_epoch(struct node *node, char problem[256]);
 MUST_CHECK enum cpd_error load_directory(struct node *node, char problem[256]);
+void load_updates(struct node *node);                           /* node_updates.c: from STATE/updates/ */
 MUST_CHECK enum cpd_error load_relay(struct node *node, char problem[256]);
 MUST_CHECK enum cpd_error epoch_raise(struct node *node, uint32_t at_least);
 
