@@ -34,6 +34,7 @@ struct party {
 static struct party authority = { .name = "authority" }, cp = { .name = "901", .node = 901 },
 	desk = { .name = "911", .node = 911 }, nsp = { .name = "344003", .node = 344003 };
 static json_t *vectors;
+static struct hash8 call_hash; /* of the call: the receipts speak of it */
 
 static void must(bool good, const char *what)
 {
@@ -217,6 +218,8 @@ static void vector_message(const char *name, const struct party *party, const st
 	sign(party, SIGN_MESSAGE, slice_of(&content), signature.bytes);
 	must(!message_encode_envelope(slice_of(&content), party->node, &signature, 1, envelope->data, &envelope->len), name);
 	hash = crypto_hash8(slice_of(&content));
+	if (!strcmp(name, "call"))
+		call_hash = hash;
 	snprintf(message_name, sizeof(message_name), "%s-signed", name);
 	made = vector(message_name, "Message", &content, take_fields);
 	json_object_set_new(made, "header", take_header);
@@ -346,22 +349,24 @@ static void make_item(const struct bytes *envelope, struct bytes *item)
 static void make_receipts(struct bytes *record)
 {
 	static struct bytes content;
-	static struct receipts receipts = { .witness = 901, .epoch = 1, .counter = 5, .time_s = CREATED + 100, .origin = 344003, .count = 1 };
-	struct receipt_entry delivered = { { 344003, 2, 118 }, { { 1, 2, 3, 4, 5, 6, 7, 8 } }, LEVEL_DELIVERED, REFUSED_NONE, "" };
+	struct receipts receipts = { .witness = 901, .epoch = 1, .counter = 5, .time_s = CREATED + 100, .origin = 344003, .count = 1 };
+	struct receipt_entry delivered = { { 344003, 2, 118 }, call_hash, LEVEL_DELIVERED, REFUSED_NONE, "" };
 	struct receipt_entry refused = { { 344003, 2, 117 }, { { 0xa1, 0xa2, 0xa3, 0xa4, 0xa5, 0xa6, 0xa7, 0xa8 } }, LEVEL_REFUSED, REFUSED_NONE, "Dubbel gemeld" };
 	struct receipt_entry lost = { { 344003, 1, 70000 }, { { 0xff, 0xfe, 0xfd, 0xfc, 0xfb, 0xfa, 0xf9, 0xf8 } }, LEVEL_UNDELIVERABLE, REFUSED_NO_ROUTE, "" };
+	char hashes[2 * 3 * HASH8_LEN + 1];
 
+	snprintf(hashes, sizeof(hashes), "%sa1a2a3a4a5a6a7a8fffefdfcfbfaf9f8", hex(call_hash.bytes, HASH8_LEN));
 	receipts.entries[0] = delivered;
 	must(!receipts_encode(&receipts, content.data, &content.len), "receipts");
 	vector_signed("receipt", "Receipts", &cp, SIGN_RECEIPTS, &content, json_pack("{s:[i,i,i,i,i,i,i,i],s:s}", "fields", 901, 1, 5, (int)CREATED + 100,
-	    344003, 2, 118, 3, "hashes", "0102030405060708"), record);
+	    344003, 2, 118, 3, "hashes", hex(call_hash.bytes, HASH8_LEN)), record);
 	receipts.counter = 6;
 	receipts.count = 3;
 	receipts.entries[1] = refused;
 	receipts.entries[2] = lost;
 	must(!receipts_encode(&receipts, content.data, &content.len), "receipts");
 	vector_signed("receipts", "Receipts", &cp, SIGN_RECEIPTS, &content, json_pack("{s:[i,i,i,i,i,i,i,i,i,i,i,i,i,i],s:s,s:[s,s,s]}", "fields", 901, 1,
-	    6, (int)CREATED + 100, 344003, 2, 118, 3, 2, 117, 6, 1, 70000, 2 | 11 << 4, "hashes", "0102030405060708a1a2a3a4a5a6a7a8fffefdfcfbfaf9f8",
+	    6, (int)CREATED + 100, 344003, 2, 118, 3, 2, 117, 6, 1, 70000, 2 | 11 << 4, "hashes", hashes,
 	    "remarks", "", "Dubbel gemeld", ""), &(struct bytes){ .len = 0 });
 }
 
@@ -558,7 +563,7 @@ static enum cpd_error decode(const char *type, struct slice bytes)
 	struct message message;
 	struct frame frame;
 	enum cpd_error error;
-	size_t len;
+	size_t len = 0;
 
 	if (!strcmp(type, "Presence"))
 		return presence_decode(bytes, &presence);
