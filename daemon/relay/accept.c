@@ -351,26 +351,45 @@ static bool trace_names(const struct trailer *trailer, uint32_t node)
 	return false;
 }
 
+/* Would serve() mark this recipient? custody NULL: the message is not known here. */
+static bool needs_serving(const struct relay *relay, const struct custody *custody, uint32_t node, const struct trailer *trailer)
+{
+	const struct recipient *recipient = custody ? custody_recipient(custody, node) : NULL;
+
+	return !recipient || (!is_answered(relay, custody, recipient, trailer->after_epoch)
+	    && !is_served(recipient, trailer, trace_names(trailer, relay->config.self)));
+}
+
 bool offer_needs_bytes(const struct relay *relay, const struct custody *custody, const struct header *header, const struct trailer *trailer)
 {
 	uint32_t recipients[LIMIT_RECIPIENTS];
 	size_t count;
-	bool came_back = trace_names(trailer, relay->config.self);
 
 	if (offer_recipients(relay, header, trailer, recipients, &count))
 		return false;                            /* accept_take says what is wrong with it */
-	for (size_t i = 0; i < count; i++) {
-		const struct recipient *recipient = custody_recipient(custody, recipients[i]);
-
-		if (recipients[i] == relay->config.self) {
-			if (!(custody->flags & CUSTODY_IS_ADDRESSEE))
-				return true;
-		} else if (!recipient || (!is_answered(relay, custody, recipient, trailer->after_epoch)
-		    && !is_served(recipient, trailer, came_back))) {
+	for (size_t i = 0; i < count; i++)
+		if (recipients[i] == relay->config.self ? !(custody->flags & CUSTODY_IS_ADDRESSEE)
+		    : needs_serving(relay, custody, recipients[i], trailer))
 			return true;
-		}
-	}
 	return false;
+}
+
+/* An offer on its last hop that is not for us: decided before anything changes, so that what is refused
+ * leaves no trace that a later offer, with hops left, would be taken for known by. */
+static bool must_go_on(const struct relay *relay, const struct custody *custody, const struct header *header, const struct trailer *trailer)
+{
+	uint32_t recipients[LIMIT_RECIPIENTS];
+	size_t count;
+	bool must = false;
+
+	if (offer_recipients(relay, header, trailer, recipients, &count))
+		return false;                            /* as above */
+	for (size_t i = 0; i < count; i++) {
+		if (recipients[i] == relay->config.self)
+			return false;
+		must |= needs_serving(relay, custody, recipients[i], trailer);
+	}
+	return must;
 }
 
 /* Marks the recipients of this offer that need serving. The rule "dedup suppresses showing, never
@@ -415,7 +434,7 @@ static enum cpd_reason admit(struct relay *relay, const struct verified_message 
 		return REFUSED_BELOW_FLOOR;
 	if (!relay->event->store_admits && !(custody && custody->flags & CUSTODY_HAS_ENVELOPE))
 		return REFUSED_FULL;
-	if (!trailer->hop_limit)
+	if (!trailer->hop_limit || (trailer->hop_limit == 1 && must_go_on(relay, custody, header, trailer)))
 		return REFUSED_HOP_LIMIT;
 	/* An own message that comes back under an id of ours that we never gave: we were put back. */
 	if (header->id.origin == relay->config.self && relay->event->link && !custody
@@ -457,15 +476,6 @@ bool accept_take(struct relay *relay, const struct message *message, const struc
 			is_local = true;
 		else
 			marked += serve(relay, custody, recipients[i], trailer, came_back);
-	}
-	if (marked && trailer->hop_limit <= 1 && !is_local) {
-		for (size_t i = 0; i < custody->recipient_count; i++)
-			if (custody->recipients[i].via == MARKED)
-				custody->recipients[i] = (struct recipient){ .node = custody->recipients[i].node, .hop = HOP_ENDED };
-		if (is_new)
-			custody_drop(relay, custody);
-		*reason = REFUSED_HOP_LIMIT;
-		return false;
 	}
 	if (is_local && link == 0 && !custody_recipient(custody, relay->config.self))
 		custody_add_recipient(custody, relay->config.self);
