@@ -73,12 +73,42 @@ static const struct option_rule region_revoke_options[] = {
 
 static const struct option_rule region_kit_options[] = { REQUIRED("node", "NUMBER", "whose kit"), OPTIONS_END };
 static const struct option_rule node_init_options[] = { REQUIRED("name", "NAME", "the name it asks for"), OPTIONS_END };
+static const struct option_rule refuse_options[] = { REQUIRED("reason", "TEXT", "why it cannot be done, in one sentence"), OPTIONS_END };
+static const struct option_rule remark_options[] = { OPTION("reason", "TEXT", "a remark for who wrote it"), OPTIONS_END };
+static const struct option_rule watch_options[] = { OPTION("count", "N", "stop after N lines"), OPTIONS_END };
+static const struct option_rule outbox_options[] = { OPTION("limit", "N", "the first N; else 100"), OPTIONS_END };
+static const struct option_rule inbox_options[] = {
+	{ "unread", NULL, "only what nobody opened yet", false, false },
+	OPTION("limit", "N", "the first N, the oldest first; else 100"),
+	OPTIONS_END
+};
 static const struct option_rule node_install_options[] = { OPTION("conf", "FILE", "write a first cpd.conf there too"), OPTIONS_END };
 
 static const struct verb verbs[] = {
 	{ "status", "", 0, 0, "this node, its links and queues, and the noodsteunpunten it knows", "",
 	  "cpctl status\nwatch -n 5 cpctl status\ncpctl status --json | jq '.links[] | select(.up | not)'", NULL, false, verb_status, NULL },
 	{ "send", "KIND", 1, 1, "write a message; its id is told on stdout", "", "", send_options, true, verb_send, help_send },
+	{ "inbox", "", 0, 0, "messages delivered here, the oldest first", "A * marks what nobody opened yet.",
+	  "cpctl inbox --unread\ncpctl inbox --json | jq -r '.[].id'", inbox_options, false, verb_inbox, NULL },
+	{ "outbox", "", 0, 0, "messages written here, and how far they came", "", "cpctl outbox --limit 20", outbox_options, false, verb_outbox, NULL },
+	{ "show", "ID", 1, 1, "one message, whole", "Showing does not count as reading: `cpctl read` signs for that.",
+	  "cpctl show 344003/2/118", NULL, false, verb_show, NULL },
+	{ "read", "ID", 1, 1, "sign that a person has read it", "", "cpctl read 901/1/7", remark_options, false, verb_act, NULL },
+	{ "accept", "ID", 1, 1, "sign that it will be done", "", "cpctl accept 901/1/7", remark_options, false, verb_act, NULL },
+	{ "refuse", "ID", 1, 1, "sign that it will not be done, and why", "",
+	  "cpctl refuse 901/1/7 --reason 'geen voertuig beschikbaar'", refuse_options, false, verb_act, NULL },
+	{ "done", "ID", 1, 1, "sign that it is done", "", "cpctl done 901/1/7", remark_options, false, verb_act, NULL },
+	{ "withdraw", "ID", 1, 1, "take back a message that was written here", "Who has it already is told.",
+	  "cpctl withdraw 344003/1/5 --reason 'verkeerde locatie'", remark_options, false, verb_act, NULL },
+	{ "trace", "ID", 1, 1, "where a message is and what became of it", "", "cpctl trace 344003/2/118", NULL, false, verb_trace, NULL },
+	{ "queue", "", 0, 0, "what waits, for each link in the order it will go", "", "cpctl queue", NULL, false, verb_queue, NULL },
+	{ "queue hold", "ID", 1, 1, "keep a message here until it is released", "", "cpctl queue hold 344003/2/118", NULL, false, verb_queue_act, NULL },
+	{ "queue release", "ID", 1, 1, "let a held message go", "", "cpctl queue release 344003/2/118", NULL, false, verb_queue_act, NULL },
+	{ "watch", "", 0, 0, "what happens, as it happens", "Goes on after a broken connection where it was.",
+	  "cpctl watch\ncpctl watch --count 1 --json", watch_options, false, verb_watch, NULL },
+	{ "directory", "", 0, 0, "nodes and groups, as this node knows them", "", "cpctl directory", NULL, false, verb_directory, NULL },
+	{ "directory import", "FILE", 1, 1, "take in a directory update from a stick", "The region's authority has signed it: it may come any way.",
+	  "cpctl directory import /media/stick/000012.update", NULL, false, verb_directory_import, NULL },
 	{ "region init", "DIR", 1, 1, "begin a region: its authority's key, in a new folder",
 	  "Do this on a machine that is never on a network.",
 	  "cpctl region init /media/stick/vr09 --region VR09 --name Utrecht", region_init_options, false, verb_region_init, NULL },

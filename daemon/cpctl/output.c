@@ -124,6 +124,15 @@ const char *text_fit(const char *text, size_t width, char *out, size_t size)
 	return out;
 }
 
+const char *text_cut(const char *text, size_t width, char *out, size_t size)
+{
+	size_t len = strlen(text_fit(text, width, out, size));
+
+	while (len && out[len - 1] == ' ')
+		out[--len] = '\0';
+	return out;
+}
+
 static void write_clean(const char *text, size_t bytes)
 {
 	for (const char *end = text + bytes; text < end;) {

@@ -27,8 +27,10 @@ const char *age_json(const json_t *age, char out[AGE_MAX]);
 /* Copies text without control characters and pads or cuts it to `width` characters (cut: "…" at the end);
  * width 0: as it is. out is always terminated. Returns out. */
 const char *text_fit(const char *text, size_t width, char *out, size_t size);
+/* The same without padding, for what stands at the end of a line. */
+const char *text_cut(const char *text, size_t width, char *out, size_t size);
 /* Writes text without control characters, broken between words to fit the width, each line after
- * `indent` blanks; newlines in it stay. No newline at the end of the last line is left out. */
+ * `indent` blanks; newlines in it stay, and one stands at the end. */
 void text_wrap(const char *text, size_t indent);
 /* Prints JSON on stdout, for --json. Consumes nothing. */
 void print_json(const json_t *json);

@@ -65,7 +65,7 @@ static void print_link(const json_t *link)
 	putchar('\n');
 	print_queue("            waiting: ", json_object_get(link, "queue"));
 	if (*json_text(link, "problem"))
-		printf("            %s%s%s\n", colour(COLOUR_WARNING), text_fit(json_text(link, "problem"), 68, problem, sizeof(problem)), colour(COLOUR_NONE));
+		printf("            %s%s%s\n", colour(COLOUR_WARNING), text_cut(json_text(link, "problem"), 68, problem, sizeof(problem)), colour(COLOUR_NONE));
 }
 
 static void print_nsp(const json_t *nsp)
