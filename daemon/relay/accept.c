@@ -572,13 +572,14 @@ void handle_acked(struct relay *relay)
 
 static void refused_for_good(struct relay *relay, struct custody *custody, const struct item_ref *ref, uint32_t link, enum cpd_reason reason)
 {
-	bool is_origin = custody->flags & CUSTODY_IS_ORIGIN;
+	bool is_origin = custody->flags & CUSTODY_IS_ORIGIN, any = false;
 
 	for (size_t i = 0; i < custody->recipient_count; i++) {
 		struct recipient *recipient = &custody->recipients[i];
 
 		if (recipient->hop != HOP_QUEUED || recipient->via != link || recipient->row != ref->counter)
 			continue;
+		any = true;
 		recipient->row = 0;
 		tried_push(recipient, link);
 		recipient->hop = reason == REFUSED_BELOW_FLOOR ? HOP_PASSED : HOP_ENDED;
@@ -590,6 +591,8 @@ static void refused_for_good(struct relay *relay, struct custody *custody, const
 			journal(relay, JOURNAL_UNDELIVERABLE, custody, recipient->node, link, LEVEL_UNDELIVERABLE, reason);
 		}
 	}
+	if (!any)
+		return;              /* it has moved meanwhile: what waits elsewhere was not refused */
 	custody_changed(relay, custody);
 	if (is_origin && reason == REFUSED_ID_CONFLICT)
 		effect_add(relay, EFFECT_REISSUE)->id = custody->id;
