@@ -131,7 +131,8 @@ void enqueue_marked(struct relay *relay, struct custody *custody)
 			continue;
 		recipient->via = route_pick(relay, recipient->node, custody, recipient);
 		recipient->hop = recipient->via ? HOP_QUEUED : HOP_UNROUTED;
-		recipient->row = UINT64_MAX;
+		/* held: it waits without a row, as hold() left the others */
+		recipient->row = custody->flags & CUSTODY_IS_HELD ? 0 : UINT64_MAX;
 	}
 	for (size_t i = 0; i < custody->recipient_count; i++) {
 		uint32_t via = custody->recipients[i].via;
