@@ -118,6 +118,9 @@ struct receiving {
 	uint64_t turn;               /* on disk up to here */
 	struct partial partials[PRECEDENCE_COUNT];
 	uint64_t bytes[CREDIT_CLASSES], announced[CREDIT_CLASSES], held[CREDIT_CLASSES];
+	uint32_t rate_bps;           /* measured; 0: not yet */
+	int64_t arrival_since_ms, arrival_ms;
+	uint64_t arrived;            /* bytes since arrival_since_ms */
 	bool ack_pending, ack_now, has_data;
 	int64_t ack_at_ms;
 	bool is_dirty;

@@ -21,6 +21,10 @@ static struct slot *slot_at(struct link *link, uint64_t serial)
 	return &link->rx.slots[serial % LIMIT_UNACKED];
 }
 
+#define WINDOW_START (8 * 1024)
+#define ARRIVAL_PAUSE_MS 3000
+#define ARRIVAL_SPAN_MS 100
+
 static bool in_window(const struct receiving *rx, uint64_t serial)
 {
 	return serial > rx->committed && serial - rx->committed <= LIMIT_UNACKED && serial <= SERIAL_MAX;
@@ -88,16 +92,46 @@ static void advance(struct link *link)
 
 /* ---------------------------------------------------------------- credit */
 
+/* What may be under way is what arrives in 1.5 s, as measured here: more would only stand in buffers of the
+ * bearer, ahead of the next FLASH. Until something was measured, the profile's guess, but no more than a
+ * small start: a wrong guess costs a fast link a few round trips, and a slow one would cost an alarm
+ * minutes. */
 static uint64_t window_of(const struct link *link, enum credit_class class)
 {
-	uint64_t window = (uint64_t)link_rate(link) * 3 / 16; /* 1.5 s */
+	uint32_t rate = link->rx.rate_bps ? link->rx.rate_bps : link->profile.rate_bps;
+	uint64_t window = (uint64_t)rate * 3 / 16;
 
 	/* Nothing preempts FLASH, so on a thin link it need not wait for credit piece by piece. */
 	if (class == CREDIT_URGENT)
 		return LIMIT_CREDIT_URGENT;
-	if (window < link_chunk(link))
-		window = link_chunk(link);
+	if (!link->rx.rate_bps && window > WINDOW_START)
+		window = WINDOW_START;
+	if (window < LIMIT_PIECE_MIN)
+		window = LIMIT_PIECE_MIN;
 	return window > LIMIT_CREDIT ? LIMIT_CREDIT : window;
+}
+
+/* The rate at which item bytes come while they come; a pause starts it anew. */
+static void measure_arrival(struct link *link, uint32_t fresh)
+{
+	struct receiving *rx = &link->rx;
+	int64_t span_ms = link->now_ms - rx->arrival_since_ms;
+	uint64_t bps;
+
+	if (!rx->arrival_since_ms || link->now_ms - rx->arrival_ms > ARRIVAL_PAUSE_MS) {
+		rx->arrival_since_ms = rx->arrival_ms = link->now_ms;
+		rx->arrived = 0;
+		return;
+	}
+	rx->arrival_ms = link->now_ms;
+	rx->arrived += fresh;
+	if (span_ms < ARRIVAL_SPAN_MS || rx->arrived < 4 * LIMIT_PIECE_MIN)
+		return;
+	bps = rx->arrived * 8000 / (uint64_t)span_ms;
+	bps = bps > UINT32_MAX ? UINT32_MAX : bps;
+	rx->rate_bps = rx->rate_bps ? (uint32_t)((rx->rate_bps + bps) / 2) : (uint32_t)bps;
+	rx->arrival_since_ms = link->now_ms;
+	rx->arrived = 0;
 }
 
 /* Bytes of items count once, at the offset they have in their serial; what is sent again costs nothing.
@@ -149,6 +183,7 @@ static bool count_credit(struct link *link, struct slot *slot, const struct fram
 	if (rx->bytes[class] + (end - slot->counted) > rx->announced[class])
 		return false;
 	rx->bytes[class] += end - slot->counted;
+	measure_arrival(link, end - slot->counted);
 	slot->counted = end;
 	return true;
 }

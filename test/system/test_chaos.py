@@ -64,7 +64,7 @@ class Author(threading.Thread):
                 return
             with self.lock:
                 self.ledger[identifier] = (self.number, recipients, words)
-            time.sleep(self.random.random() * 0.02)
+            time.sleep(self.random.random() * 0.3)   # so that the trouble has a minute
 
 
 class Trouble(threading.Thread):

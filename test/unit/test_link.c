@@ -403,12 +403,12 @@ static void unacknowledged_window_is_bounded_and_keeps_room_for_flash(void **sta
 
 	(void)state;
 	b.holds_settling = true;
-	while (send(&a, bulk, PRECEDENCE_ROUTINE, 50) == CPD_OK) {
+	while (send(&a, bulk, PRECEDENCE_ROUTINE, 20) == CPD_OK) {
 		bulk++;
 		settle_down();
 	}
 	assert_int_equal(bulk, 240);
-	while (send(&a, bulk + flash, PRECEDENCE_FLASH, 50) == CPD_OK) {
+	while (send(&a, bulk + flash, PRECEDENCE_FLASH, 20) == CPD_OK) {
 		flash++;
 		settle_down();
 	}
@@ -429,13 +429,29 @@ static void unacknowledged_bytes_are_bounded_apart_for_flash(void **state)
 		settle_down();
 	}
 	link_figures(a.link, &figures);
-	assert_true(bulk > 4 && figures.unacked_bytes <= LIMIT_UNACKED_BYTES);
+	assert_true(bulk >= 1 && figures.unacked_bytes <= LIMIT_UNACKED_BYTES);
 	while (send(&a, bulk + flash, PRECEDENCE_FLASH, 10 * 1024) == CPD_OK) {
 		flash++;
 		settle_down();
 	}
 	assert_true(flash >= 6);
 	assert_int_equal(b.raised[bulk + flash - 2], 1);
+}
+
+/* A guess of 10 Mbit/s over a wire that carries 12 kB/s must not put a minute of bulk ahead of a FLASH. */
+static void wrong_guess_of_the_rate_puts_little_ahead_of_flash(void **state)
+{
+	struct link_figures figures;
+	uint32_t i = 0;
+
+	(void)state;
+	while (send(&a, i, PRECEDENCE_ROUTINE, 2000) == CPD_OK) {
+		i++;
+		while (emit(&a))
+			;
+	}
+	link_figures(a.link, &figures);
+	assert_in_range(figures.sent_bytes, 2000, 12 * 1024); /* all of it before anything was answered */
 }
 
 /* What a receiver that never answers is sent stays within what it granted in its hello. */
@@ -490,9 +506,9 @@ static void rate_is_measured_from_what_the_peer_takes(void **state)
 	for (uint32_t i = 0; i < 3; i++) {
 		assert_int_equal(send(&a, i, PRECEDENCE_ROUTINE, 4000), CPD_OK);
 		for (int step = 0; step < 40; step++) { /* 256 bytes in 512 ms: 4,000 bit/s */
-			emit_all(&a);
+			emit_all(&a); /* the bearer's buffers take it at once and give a frame every 512 ms */
 			now += 512;
-			while (a.out.count)
+			if (a.out.count)
 				assert_int_equal(deliver(&a, &b, 0), CPD_OK);
 			drain(&b);
 			emit_all(&b);
@@ -580,6 +596,7 @@ int main(void)
 		IP(nothing_is_lost_through_cuts_restarts_and_refusals),
 		IP(unacknowledged_window_is_bounded_and_keeps_room_for_flash),
 		IP(unacknowledged_bytes_are_bounded_apart_for_flash),
+		IP(wrong_guess_of_the_rate_puts_little_ahead_of_flash),
 		IP(credit_is_honoured_by_the_sender),
 		THIN(credit_is_honoured_by_the_sender),
 		THIN(slow_host_is_granted_no_more_until_it_settles),
