@@ -62,6 +62,7 @@ struct peer {                        /* what is known of a node from its presenc
 	int64_t heard_ms;            /* custody_ms at which it was signed, as far as its age tells */
 	int64_t stored_ms;           /* heard_ms as it stands in the store */
 	bool has_presence;
+	unsigned own_asked;          /* passes over what is in retention for its new epoch, under way */
 	uint8_t *record;             /* owned; NULL after a restart */
 	size_t record_len;
 };
@@ -140,6 +141,8 @@ struct peer *peer_of(const struct relay *relay, uint32_t node);
 uint32_t peer_epoch(const struct relay *relay, uint32_t node);
 uint64_t floor_of(const struct relay *relay, uint32_t origin, uint32_t epoch);
 void handle_heard(struct relay *relay);
+/* All that is in retention was looked through for the new epoch of `node`. */
+void presence_is_served(struct relay *relay, uint32_t node);
 void handle_link(struct relay *relay, bool is_up);
 void handle_tick(struct relay *relay);
 void reroute_soon(struct relay *relay);

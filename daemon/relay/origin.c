@@ -234,8 +234,10 @@ void handle_own(struct relay *relay)
 		offer_again(relay, custody);
 		origin_timer(relay, custody);
 	}
-	if (event->own_end || !event->own_count)
+	if (event->own_end || !event->own_count) {
+		presence_is_served(relay, node);
 		return;
+	}
 	effect = effect_add(relay, EFFECT_WANT_OWN);
 	effect->node = node;
 	effect->id = event->own[event->own_count - 1];

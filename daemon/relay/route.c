@@ -377,13 +377,31 @@ static bool floors_purge(struct relay *relay, const struct presence *held, const
 	return rose;
 }
 
+static void presence_store(struct relay *relay, struct peer *peer)
+{
+	struct relay_effect *effect = effect_add(relay, EFFECT_PUT_PRESENCE);
+
+	effect->node = peer->presence.node;
+	effect->at_ms = peer->stored_ms = peer->heard_ms;
+	effect->bytes = bytes_keep(relay, (struct slice){ peer->record, peer->record_len });
+}
+
+/* Only now the new epoch is stored: had the process ended before, its question would be forgotten, and
+ * the epoch must be new to us again. */
+void presence_is_served(struct relay *relay, uint32_t node)
+{
+	struct peer *peer = peer_of(relay, node);
+
+	if (peer && peer->own_asked && !--peer->own_asked && peer->record)
+		presence_store(relay, peer);
+}
+
 void handle_heard(struct relay *relay)
 {
 	const struct verified_presence *heard = relay->event->presence;
 	const struct presence *told = &heard->presence;
 	int64_t heard_ms = relay->now.custody_ms - (int64_t)relay->event->presence_age_s * 1000;
 	struct peer *peer;
-	struct relay_effect *effect;
 	bool is_new_epoch, homes_changed, is_first, floor_rose;
 	uint8_t *record;
 
@@ -416,12 +434,10 @@ void handle_heard(struct relay *relay)
 	peer->presence = *told;
 	peer->has_presence = true;
 	peer->heard_ms = heard_ms;
-	if (is_new_epoch || homes_changed || floor_rose || heard_ms - peer->stored_ms > PRESENCE_STORE_MS) {
-		effect = effect_add(relay, EFFECT_PUT_PRESENCE);
-		effect->node = told->node;
-		effect->at_ms = peer->stored_ms = heard_ms;
-		effect->bytes = bytes_keep(relay, heard->bytes);
-	}
+	if (is_new_epoch)
+		peer->own_asked++;
+	else if (!peer->own_asked && (homes_changed || floor_rose || heard_ms - peer->stored_ms > PRESENCE_STORE_MS))
+		presence_store(relay, peer);
 	if (is_first)
 		journal(relay, JOURNAL_NODE_SEEN, NULL, told->node, relay->event->link, LEVEL_NONE, REFUSED_NONE);
 	if (is_new_epoch) {
