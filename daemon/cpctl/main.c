@@ -25,7 +25,7 @@
 
 static const struct option_rule send_options[] = {
 	REPEATABLE("to", "NODE|GROUP", "number or name of a node or group; again for more"),
-	OPTION("precedence", "WORD", "FLASH, IMMEDIATE, PRIORITY, ROUTINE; else that of the kind"),
+	OPTION("precedence", "WORD", "FLASH, IMMEDIATE, PRIORITY, ROUTINE; else the kind's"),
 	OPTION("mode", "WORD", "REAL, EXERCISE, TEST"),
 	OPTION("lifetime", "TIME", "how long it is worth sending: 3600, 90m, 12h, 3d"),
 	OPTION("reply-to", "ID", "the message this answers"),
@@ -60,7 +60,7 @@ static const struct option_rule region_admit_options[] = {
 static const struct option_rule region_group_options[] = {
 	REQUIRED("number", "NUMBER", "number of the group"),
 	REQUIRED("name", "NAME", "what people call it: alle-nsp"),
-	REQUIRED("members", "A,B,C", "node numbers: all of them, also those who were in it"),
+	REQUIRED("members", "A,B,C", "all its nodes, not only new ones"),
 	OPTIONS_END
 };
 
@@ -85,7 +85,7 @@ static const struct option_rule inbox_options[] = {
 static const struct option_rule node_install_options[] = { OPTION("conf", "FILE", "write a first cpd.conf there too"), OPTIONS_END };
 
 static const struct verb verbs[] = {
-	{ "status", "", 0, 0, "this node, its links and queues, and the noodsteunpunten it knows", "",
+	{ "status", "", 0, 0, "this node, its links, its queues, the noodsteunpunten", "",
 	  "cpctl status\nwatch -n 5 cpctl status\ncpctl status --json | jq '.links[] | select(.up | not)'", NULL, false, verb_status, NULL },
 	{ "send", "KIND", 1, 1, "write a message; its id is told on stdout", "", "", send_options, true, verb_send, help_send },
 	{ "inbox", "", 0, 0, "messages delivered here, the oldest first", "A * marks what nobody opened yet.",
@@ -113,13 +113,13 @@ static const struct verb verbs[] = {
 	  "Do this on a machine that is never on a network.",
 	  "cpctl region init /media/stick/vr09 --region VR09 --name Utrecht", region_init_options, false, verb_region_init, NULL },
 	{ "region admit", "DIR REQUEST", 2, 2, "certify a node, and make the kit it is handed",
-	  "Compare the fingerprint by telephone or in person before you hand out the kit. Given\nagain with the same words it makes the kit again; with other words it changes what\n"
-	  "stands in the certificate; with a request of new keys the node gets its next key.",
-	  "cpctl region admit vr09 request.cpd --node 344003 --role nsp --name 'NSP De Meern' --municipality GM0344\n"
-	  "cpctl region admit vr09 request.cpd --node 901 --role cp --address tcp://192.0.2.1:5600", region_admit_options, false, verb_region_admit, NULL },
+	  "Compare the fingerprint by telephone or in person before you hand out the kit.\nGiven again with the same words it makes the kit again; with other words it\n"
+	  "changes the certificate; with a request of new keys the node gets its next key.",
+	  "cpctl region admit vr09 request.cpd --node 344003 --role nsp \\\n    --name 'NSP De Meern' --municipality GM0344\n"
+	  "cpctl region admit vr09 request.cpd --node 901 --role cp \\\n    --address tcp://192.0.2.1:5600", region_admit_options, false, verb_region_admit, NULL },
 	{ "region group", "DIR", 1, 1, "make a group, or its next version",
 	  "Messages go to the version that their author's node held.",
-	  "cpctl region group vr09 --number 1 --name alle-nsp --members 344001,344002,344003", region_group_options, false, verb_region_group, NULL },
+	  "cpctl region group vr09 --number 1 --name alle-nsp --members 344001,344002", region_group_options, false, verb_region_group, NULL },
 	{ "region revoke", "DIR", 1, 1, "cut a node's key off: stolen, lost, or misused",
 	  "Without --last nothing that the key signed is trusted; with it, what came later is\nshown as suspect.",
 	  "cpctl region revoke vr09 --node 344003 --last 1/118 --reason 'laptop gestolen'", region_revoke_options, false, verb_region_revoke, NULL },
@@ -131,7 +131,7 @@ static const struct verb verbs[] = {
 	  "sudo -u cpd cpctl node init /var/lib/cpd --name 'NSP De Meern'", node_init_options, false, verb_node_init, NULL },
 	{ "node install", "STATEDIR KIT", 2, 2, "make this machine the node that its region's kit says",
 	  "Changes nothing when the kit is half, damaged, or another machine's. cpd takes the\nupdates in when it starts.",
-	  "sudo -u cpd cpctl node install /var/lib/cpd /media/stick/344003.kit --conf /var/lib/cpd/cpd.conf", node_install_options, false, verb_node_install, NULL },
+	  "sudo -u cpd cpctl node install /var/lib/cpd /media/stick/344003.kit \\\n    --conf /var/lib/cpd/cpd.conf", node_install_options, false, verb_node_install, NULL },
 	{ "node show", "STATEDIR", 1, 1, "which node this is, and the fingerprints to compare", "", "sudo -u cpd cpctl node show /var/lib/cpd", NULL, false, verb_node_show, NULL },
 	{ NULL, NULL, 0, 0, NULL, NULL, NULL, NULL, false, NULL, NULL }
 };
@@ -153,6 +153,19 @@ static void print_usage(void)
 	    "Exit: 0 done, 1 refused, 2 wrong usage, 3 no daemon answers. See cpctl(1).\n", SOCKET_DEFAULT);
 }
 
+static void print_examples(const char *examples)
+{
+	if (!*examples)
+		return;
+	fputs("\nExamples:\n  ", stdout);
+	for (; *examples; examples++) {
+		putchar(*examples);
+		if (*examples == '\n')
+			fputs("  ", stdout);
+	}
+	putchar('\n');
+}
+
 static int print_help(struct call *call)
 {
 	const struct verb *verb = call->verb;
@@ -166,11 +179,7 @@ static int print_help(struct call *call)
 		snprintf(option, sizeof(option), "--%s %s", rule->name, rule->argument ? rule->argument : "");
 		printf("%s  %-24s %s%s\n", rule == verb->options ? "\n" : "", option, rule->help, rule->is_required ? " (required)" : "");
 	}
-	if (*verb->examples) {
-		puts("\nExamples:");
-		for (const char *line = verb->examples; *line; line += strcspn(line, "\n"), line += *line == '\n')
-			printf("  %.*s\n", (int)strcspn(line, "\n"), line);
-	}
+	print_examples(verb->examples);
 	return EXIT_DONE;
 }
 

@@ -46,7 +46,7 @@ static void help_kinds(const struct call *call)
 	const struct kind *kind;
 
 	printf("usage: cpctl send KIND --to NODE|GROUP [OPTION...] [--FIELD VALUE...]\n\n"
-	    "Writes a message and tells its id. `cpctl send --help KIND` lists the fields of a kind.\n\nKinds:\n");
+	    "Writes a message and tells its id. `cpctl send --help KIND` lists its fields.\n\nKinds:\n");
 	for (size_t i = 0; (kind = kind_at(i)); i++)
 		if (kind->has_body)
 			printf("  %-20s %-18s %s\n", kind->name, kind->dutch, precedence_name(kind->precedence));
@@ -62,8 +62,8 @@ static void help_kinds(const struct call *call)
 	    "  cpctl send situation-report --to alle-cp --body sitrap.json --version 2\n"
 	    "  cpctl send emergency-progress --to 344003 --reply-to 344003/1/118 \\\n"
 	    "      --step DISPATCHED --expected_ms +20m\n"
-	    "\nA field that has the name of an option is written --body.NAME. Moments: now, +2h,\n"
-	    "-30m, 2026-11-24T12:00:00Z.");
+	    "\nA field that has the name of an option is written --body.NAME. Moments: now,\n"
+	    "+2h, -30m, 2026-11-24T12:00:00Z.");
 }
 
 int help_send(struct call *call)

@@ -60,9 +60,9 @@ static void print_link(const json_t *link)
 	printf("%10lld  %s  %-7s  %-5s %s%s for %s%s", (long long)json_number(link, "neighbour"), text_fit(json_text(link, "name"), 22, name, sizeof(name)),
 	    json_text(link, "role"), json_text(link, "bearer"), colour(is_up ? COLOUR_GOOD : COLOUR_BAD), is_up ? "up" : "DOWN",
 	    age_json(json_object_get(link, "since_s"), since), colour(COLOUR_NONE));
-	if (!is_up)
-		printf(", heard %s%s", age_json(json_object_get(link, "heard_s"), heard), json_is_integer(json_object_get(link, "heard_s")) ? " ago" : "");
 	putchar('\n');
+	if (!is_up)
+		printf("            heard: %s%s\n", age_json(json_object_get(link, "heard_s"), heard), json_is_integer(json_object_get(link, "heard_s")) ? " ago" : "");
 	print_queue("            waiting: ", json_object_get(link, "queue"));
 	if (*json_text(link, "problem"))
 		printf("            %s%s%s\n", colour(COLOUR_WARNING), text_cut(json_text(link, "problem"), 68, problem, sizeof(problem)), colour(COLOUR_NONE));
@@ -72,15 +72,17 @@ static void print_nsp(const json_t *nsp)
 {
 	const json_t *heard_s = json_object_get(nsp, "heard_s"), *persons = json_object_get(nsp, "persons"), *autonomy = json_object_get(nsp, "autonomy_min");
 	bool is_never = !json_is_integer(heard_s), is_silent = is_never || json_integer_value(heard_s) > SILENT_S;
-	char name[120], phase[80], word[AGE_MAX], heard[AGE_MAX], people[24] = "-", power[AGE_MAX] = "-";
+	char name[120], phase[80], word[AGE_MAX], heard[AGE_MAX], people[24] = "-", power[24] = "-";
 
 	if (json_is_integer(persons))
 		snprintf(people, sizeof(people), "%lld", (long long)json_integer_value(persons));
-	if (json_is_integer(autonomy))
-		age_text(json_integer_value(autonomy) * 60, power);
-	printf("%s%s%8lld  %s  %s  %-12s %6s  %-12s %s%s\n", is_silent ? colour(COLOUR_BAD) : "", is_silent ? "!" : " ",
-	    (long long)json_number(nsp, "number"), text_fit(json_text(nsp, "name"), 15, name, sizeof(name)),
-	    text_fit(phase_dutch(json_text(nsp, "phase")), 12, phase, sizeof(phase)),
+	if (json_is_integer(autonomy) && json_integer_value(autonomy) < 60)
+		snprintf(power, sizeof(power), "%lld min", (long long)json_integer_value(autonomy));
+	else if (json_is_integer(autonomy))
+		snprintf(power, sizeof(power), "%lld h", (long long)json_integer_value(autonomy) / 60);
+	printf("%s%s%7lld %s %s %-11s %6s %6s %s%s\n", is_silent ? colour(COLOUR_BAD) : "", is_silent ? "!" : " ",
+	    (long long)json_number(nsp, "number"), text_fit(json_text(nsp, "name"), 18, name, sizeof(name)),
+	    text_fit(phase_dutch(json_text(nsp, "phase")), 15, phase, sizeof(phase)),
 	    age_json(json_object_get(nsp, "status_age_s"), word), people, power, is_never ? "NEVER" : age_json(heard_s, heard),
 	    is_silent ? colour(COLOUR_NONE) : "");
 }
@@ -90,8 +92,8 @@ static void print_nsps(const json_t *nsps)
 	size_t index, silent = 0;
 	json_t *nsp;
 
-	printf("\n%sNoodsteunpunten%s\n%9s  %-15s  %-12s  %-12s %6s  %-12s %s\n", colour(COLOUR_STRONG), colour(COLOUR_NONE),
-	    "NUMBER", "NAME", "PHASE", "STATUS AGE", "PEOPLE", "POWER FOR", "HEARD");
+	printf("\n%sNoodsteunpunten%s\n%8s %-18s %-15s %-11s %6s %6s %s\n", colour(COLOUR_STRONG), colour(COLOUR_NONE),
+	    "NUMBER", "NAME", "PHASE", "STATUS AGE", "PEOPLE", "POWER", "HEARD");
 	json_array_foreach((json_t *)(uintptr_t)nsps, index, nsp) {
 		const json_t *heard_s = json_object_get(nsp, "heard_s");
 
