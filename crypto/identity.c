@@ -45,7 +45,6 @@ static enum cpd_error identity_new(const char *dir, struct identity **out)
 	}
 	memcpy(identity->dir, dir, strlen(dir) + 1);
 	identity->key_number = 1;
-	identity->epoch = 1;
 	*out = identity;
 	return CPD_OK;
 }
@@ -206,9 +205,8 @@ static enum cpd_error read_state(struct identity *identity)
 		return error;
 	if ((error = read_numbers(identity->dir, "node", &identity->node, &identity->key_number)) != CPD_OK)
 		return error;
-	if (identity->epoch == 0 || identity->key_number == 0) {
-		keyfile_problem("%s/%s is damaged (%s 0): put back the copy of this folder", identity->dir,
-		    identity->epoch == 0 ? "epoch" : "node", identity->epoch == 0 ? "epoch" : "key number");
+	if (identity->key_number == 0) {
+		keyfile_problem("%s/node is damaged (key number 0): put back the copy of this folder", identity->dir);
 		return CPD_ERR_MALFORMED;
 	}
 	if ((error = keyfile_path(identity->dir, "region.pub", path)) != CPD_OK)

@@ -45,7 +45,7 @@ void authority_free(struct authority *authority);
 const struct region_anchor *authority_anchor(const struct authority *authority);
 
 struct identity;
-/* Makes keys and epoch 1 in DIR. node 0: not yet known (a request). EXISTS when there are keys. */
+/* Makes keys in DIR, with epoch 0: no store has spoken for it. node 0: not yet known (a request). EXISTS when there are keys. */
 MUST_CHECK enum cpd_error identity_create(const char *dir, uint32_t node, struct identity **out);
 /* NOT_FOUND (no identity there), IO, MALFORMED, STATE (a key file others may read; *problem says which
  * and the cure; valid until the next function on files on this thread). problem may be NULL. */

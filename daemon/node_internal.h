@@ -14,6 +14,7 @@
 #include "daemon/bearer_zmq.h"
 #include "daemon/clock.h"
 #include "daemon/node.h"
+#include "daemon/node_work.h"
 #include "daemon/role/role.h"
 #include "daemon/verify_pool.h"
 #include "proto/leaf.h"
@@ -34,85 +35,6 @@
 #define NODE_CACHE 512           /* custody records of one turn; a power of two */
 #define NODE_REBUILDS 5          /* within a minute: then the store is beyond us */
 #define NODE_INTRODUCE_MS 5000   /* a neighbour that does not answer our hello may not know us */
-
-/* ---------------------------------------------------------------- what arrives */
-enum work_type {
-	WORK_EVENT,       /* a relay event that needs nothing more: links, acknowledgements, questions */
-	WORK_ITEM,        /* a link's item, verified or with the reason why not */
-	WORK_PRESENCE,
-	WORK_DIRECTORY,   /* an update by an item, an import or an introduction */
-	WORK_AUTHOR,
-	WORK_OPERATE,
-	WORK_OWN_SCAN     /* own messages in retention, a part at a time */
-};
-struct work {
-	struct work *next;
-	enum work_type type;
-	bool is_urgent;
-	uint32_t link;                    /* neighbour; 0: none */
-	uint64_t circuit;                 /* of that neighbour when it came; older: dropped, the peer sends again */
-	uint64_t serial;
-	enum item_type item_type;
-	enum precedence precedence;
-	enum cpd_error error;             /* of the verification */
-	uint8_t *bytes; size_t len;       /* owned */
-	enum verify_kind kind; struct slice verify; /* leads into bytes: what the pool must check */
-	struct verify_result *result;     /* owned: what was verified, with its own copy of the bytes */
-	struct trailer trailer;           /* of a message item */
-	struct relay_event event;
-	struct relay_row *rows;           /* owned; event.rows */
-	struct message_id *own; size_t own_count; /* owned; event.own */
-	struct author_request *request;   /* owned */
-	node_authored *authored;
-	node_done *done;
-	void *context;
-	char *remark;                     /* owned */
-	struct verified_message *verified; /* owned: AUTHOR, as it was verified */
-	uint8_t *held;                    /* owned: event.held of a large body */
-	struct message_id reissue;        /* AUTHOR without a request: put these words under a new id */
-	uint32_t own_node; struct message_id after; /* OWN_SCAN: for whom; how far it came */
-	bool is_floor;                    /* OWN_SCAN: answers WANT_FLOOR */
-	bool is_introduction;             /* DIRECTORY from a stranger: one certificate and nothing else */
-	bool is_kept;                     /* it lives on in the turn's list of what comes after */
-};
-struct work_list { struct work *first, **last; };
-
-/* ---------------------------------------------------------------- turns */
-enum after_type {
-	AFTER_ANSWER,     /* to the caller of work */
-	AFTER_NEWS, AFTER_WANT, AFTER_PRESENCE, AFTER_ANNOUNCE, AFTER_ROWS,
-	AFTER_WORK,       /* a question that is asked anew: work */
-	AFTER_DIRECTORY
-};
-/* What leaves only when the turn is on disk, in turn order. */
-struct after {
-	struct after *next;
-	enum after_type type;
-	uint32_t link, age_s;
-	uint64_t serial, counter;
-	struct message_id id;
-	enum precedence precedence;
-	bool is_reroute, is_existing;
-	uint8_t *bytes; size_t len;       /* owned */
-	struct node_news news;
-	struct work *work;                /* owned: whose callback it is, or which update */
-};
-/* A change on its way to the disk that reads of committed data cannot show yet. */
-struct pending {
-	enum store_table table;
-	struct store_key key;
-	bool is_delete;
-	uint8_t *bytes; size_t len;       /* owned */
-};
-struct turn {
-	struct turn *next;
-	uint64_t number;
-	struct store_batch *batch;        /* until it is submitted */
-	bool is_empty, has_flash;
-	size_t bytes;
-	struct after *first, **last;
-	struct pending *pending; size_t pending_count, pending_capacity;
-};
 
 /* ---------------------------------------------------------------- links */
 struct node_session { uint64_t number; bool is_blocked; };

@@ -61,9 +61,10 @@ enum cpd_error epoch_raise(struct node *node, uint32_t at_least)
 		error = meta_put(node, "epoch", epoch);
 	if (error)
 		return error;
-	log_line(LOG_WARNING, "epoch-rose", "epoch=%u was=%u", epoch, node->epoch);
+	if (node->epoch)
+		log_line(LOG_WARNING, "epoch-rose", "epoch=%u was=%u", epoch, node->epoch);
+	node->tells_epoch = node->epoch != 0;   /* the first of a new node is no news */
 	node->epoch = epoch;
-	node->tells_epoch = true;
 	return CPD_OK;
 }
 
@@ -80,7 +81,7 @@ enum cpd_error load_epoch(struct node *node, char problem[256])
 	clock_start(&node->clock, (int64_t)custody_ms, node->config->clock_quality);
 	node->epoch = own > stored ? own : (uint32_t)stored;
 	/* A new or restored store knows less than was said in its epoch. */
-	if (!error && stored != own)
+	if (!error && (stored != own || !own))
 		error = epoch_raise(node, node->epoch + 1);
 	if (error)
 		snprintf(problem, 256, "the epoch cannot be set: %s %s; look at the identity folder and the disk", cpd_error_text(error),

@@ -121,7 +121,7 @@ static const struct verb verbs[] = {
 	  "Messages go to the version that their author's node held.",
 	  "cpctl region group vr09 --number 1 --name alle-nsp --members 344001,344002", region_group_options, false, verb_region_group, NULL },
 	{ "region revoke", "DIR", 1, 1, "cut a node's key off: stolen, lost, or misused",
-	  "Without --last nothing that the key signed is trusted; with it, what came later is\nshown as suspect.",
+	  "Without --last nothing that the key signed is trusted; with it, what came\nlater is shown as suspect.",
 	  "cpctl region revoke vr09 --node 344003 --last 1/118 --reason 'laptop gestolen'", region_revoke_options, false, verb_region_revoke, NULL },
 	{ "region kit", "DIR", 1, 1, "make a node's kit again, with every update so far", "",
 	  "cpctl region kit vr09 --node 344003", region_kit_options, false, verb_region_kit, NULL },

@@ -65,7 +65,7 @@ static void a_created_identity_loads_with_the_same_keys(void **state)
 	assert_memory_equal(a.transport_key, b.transport_key, 32);
 	assert_memory_not_equal(a.sealing_key, a.transport_key, 32);
 	assert_int_equal(identity_node(loaded), 344003);
-	assert_int_equal(identity_epoch(loaded), 1);
+	assert_int_equal(identity_epoch(loaded), 0);
 	assert_int_equal(identity_key_number(loaded), 1);
 	assert_null(identity_anchor(loaded));
 	identity_free(made);
@@ -217,6 +217,8 @@ static void half_written_or_garbage_files_are_refused_by_name(void **state)
 			assert_non_null(strstr(crypto_problem(), names[i]));
 		}
 		for (size_t g = 0; g < sizeof(garbage) / sizeof(garbage[0]); g++) {
+			if (!strcmp(names[i], "epoch") && !strcmp(garbage[g], "0\n"))
+				continue; /* what a folder says that no store has used */
 			write_file(path, garbage[g], strlen(garbage[g]));
 			assert_int_equal(load_error(dir), CPD_ERR_MALFORMED);
 		}
@@ -290,7 +292,7 @@ static void an_epoch_that_cannot_be_written_is_not_taken(void **state)
 	identity = create(dir);
 	assert_int_equal(mkdir(in(dir, "epoch.new"), 0700), 0);
 	assert_int_equal(identity_set_epoch(identity, 2), CPD_ERR_IO);
-	assert_int_equal(identity_epoch(identity), 1);
+	assert_int_equal(identity_epoch(identity), 0);
 	assert_non_null(strstr(crypto_problem(), "epoch"));
 	assert_int_equal(rmdir(in(dir, "epoch.new")), 0);
 	assert_int_equal(identity_set_epoch(identity, 2), CPD_OK);
