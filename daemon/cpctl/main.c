@@ -130,7 +130,7 @@ static const struct verb verbs[] = {
 	  "Run it as the user that cpd runs as, or cpd cannot read its keys.",
 	  "sudo -u cpd cpctl node init /var/lib/cpd --name 'NSP De Meern'", node_init_options, false, verb_node_init, NULL },
 	{ "node install", "STATEDIR KIT", 2, 2, "make this machine the node that its region's kit says",
-	  "Changes nothing when the kit is half, damaged, or another machine's. cpd takes the\nupdates in when it starts.",
+	  "Changes nothing when the kit is half, damaged, or another machine's. cpd takes\nthe updates in when it starts.",
 	  "sudo -u cpd cpctl node install /var/lib/cpd /media/stick/344003.kit \\\n    --conf /var/lib/cpd/cpd.conf", node_install_options, false, verb_node_install, NULL },
 	{ "node show", "STATEDIR", 1, 1, "which node this is, and the fingerprints to compare", "", "sudo -u cpd cpctl node show /var/lib/cpd", NULL, false, verb_node_show, NULL },
 	{ NULL, NULL, 0, 0, NULL, NULL, NULL, NULL, false, NULL, NULL }

@@ -520,12 +520,6 @@ def watch_goes_on_after_the_last_line_it_showed(folder):
     assert "close one" in done.stderr
 
 
-@test
-def a_proxy_in_the_environment_is_not_used(folder):
-    proxies = {name: "http://127.0.0.1:9" for name in ("http_proxy", "HTTP_PROXY", "all_proxy", "ALL_PROXY")}
-    serve(folder, [(200, STATUS)], "status", environment=proxies)
-
-
 def main():
     wanted = sys.argv[1:]
     passed = failed = 0
