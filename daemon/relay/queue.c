@@ -229,8 +229,12 @@ void relay_item_gone(struct relay *relay, uint32_t link, const struct item_ref *
 	if (!neighbour || ref->type == ITEM_TYPE_LEAF)
 		return;
 	entry = window_find(&neighbour->windows[ref->precedence], ref->counter);
-	if (entry)
-		window_remove(&neighbour->windows[ref->precedence], entry);
+	if (!entry)
+		return;
+	window_remove(&neighbour->windows[ref->precedence], entry);
+	/* No turn is open: without a tick the rows behind would wait for some other event. */
+	if (window_is_low(relay, &neighbour->windows[ref->precedence]))
+		relay->ask_is_due = true;
 }
 
 enum cpd_error relay_make_trailer(const struct relay *relay, const struct custody *custody,
