@@ -312,7 +312,7 @@ static void print_field(const ProtobufCFieldDescriptor *field, const char *befor
 	}
 	snprintf(name, sizeof(name), "--%s%s", before, field->name);
 	type_text(field, type, sizeof(type));
-	if (strlen(name) > 24 || strlen(type) > 48)
+	if (strlen(name) > 24 || strlen(type) > (field->label == PROTOBUF_C_LABEL_REPEATED ? 32 : 48))
 		printf("  %s %s\n      %s", is_required ? "*" : " ", name, type);
 	else
 		printf("  %s %-24s %s", is_required ? "*" : " ", name, type);

@@ -77,7 +77,7 @@ int help_send(struct call *call)
 	kind = find_kind(call);
 	if (!kind)
 		return EXIT_USAGE;
-	printf("usage: cpctl send %s --to NODE|GROUP [--FIELD VALUE...]\n\n%s (%s), %s, worth sending for %u h, kept until %s.\n\n"
+	printf("usage: cpctl send %s --to NODE|GROUP [--FIELD VALUE...]\n\n%s (%s), %s.\nWorth sending for %u h, kept until %s.\n\n"
 	    "Fields; * is required:\n", kind->name, kind->schema_name, kind->dutch, precedence_name(kind->precedence), kind->lifetime_s / 3600,
 	    kind->closing_level == LEVEL_DELIVERED ? "DELIVERED" : kind->closing_level == LEVEL_ACCEPTED ? "ACCEPTED" : "DONE");
 	fields_help(body_descriptor(kind->number));
