@@ -393,6 +393,22 @@ static bool must_go_on(const struct relay *relay, const struct custody *custody,
 	return must;
 }
 
+/* Anybody certified may sign a receipt, so a record may be full of receipts of those it is not for. One
+ * of them leaves for a recipient that must be served; at the worst a copy is passed on for nothing. */
+static void recipient_make_room(struct custody *custody)
+{
+	size_t i = 0;
+
+	if (custody->recipient_count < LIMIT_RECIPIENTS)
+		return;
+	while (i < custody->recipient_count && (custody->recipients[i].hop != HOP_NONE || custody->recipients[i].via == MARKED))
+		i++;
+	if (i == custody->recipient_count)
+		return;
+	custody->recipient_count--;
+	memmove(&custody->recipients[i], &custody->recipients[i + 1], (custody->recipient_count - i) * sizeof(custody->recipients[0]));
+}
+
 /* Marks the recipients of this offer that need serving. The rule "dedup suppresses showing, never
  * forwarding" is here. */
 static bool serve(struct relay *relay, struct custody *custody, uint32_t node, const struct trailer *trailer, bool came_back)
@@ -400,8 +416,10 @@ static bool serve(struct relay *relay, struct custody *custody, uint32_t node, c
 	struct recipient *recipient = custody_recipient(custody, node);
 	bool is_known = recipient != NULL;
 
-	if (!is_known)
+	if (!is_known) {
+		recipient_make_room(custody);
 		recipient = custody_add_recipient(custody, node);
+	}
 	if (!recipient) {
 		relay->failed = true;
 		return false;
@@ -478,8 +496,8 @@ bool accept_take(struct relay *relay, const struct message *message, const struc
 		else
 			marked += serve(relay, custody, recipients[i], trailer, came_back);
 	}
-	if (is_local && link == 0 && !custody_recipient(custody, relay->config.self))
-		custody_add_recipient(custody, relay->config.self);
+	if (is_local && link == 0 && !custody_add_recipient(custody, relay->config.self))
+		relay->failed = true;
 	if (is_new || marked)
 		custody_refresh(relay, custody, trailer, link);
 	if (marked || (is_local && !(custody->flags & CUSTODY_IS_ADDRESSEE)) || !link)

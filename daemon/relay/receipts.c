@@ -54,8 +54,11 @@ static void apply_addressee(struct relay *relay, struct custody *custody, const 
 	struct recipient *recipient = custody_recipient(custody, receipts->witness);
 	enum level merged;
 
-	if (!recipient && !is_origin)
+	if (!recipient && !is_origin) {
 		recipient = custody_add_recipient(custody, receipts->witness);
+		if (!recipient && custody->recipient_count < LIMIT_RECIPIENTS)
+			relay->failed = true;
+	}
 	if (!recipient)
 		return;          /* somebody the message was never for */
 	merged = level_merge(recipient->level, entry->level);
