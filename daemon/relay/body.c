@@ -78,6 +78,20 @@ static bool is_bodiless(const struct relay *relay, const struct custody *custody
 	    && !offer_needs_bytes(relay, custody, &relay->event->message->message.header, relay->event->trailer);
 }
 
+/* Leaves the host finds on disk count when this body is under way here, or is our own. Else they are what
+ * a turn not yet committed has let go with its envelope: custody of them would be custody of nothing. */
+static void held_take(struct body_in *body, const struct relay_event *event, const struct custody *custody)
+{
+	if (event->link && !(custody && custody->flags & CUSTODY_IS_PARTIAL))
+		return;
+	for (uint32_t i = 0; i < body->leaves; i++) {
+		if (!bit_is_set(event->held, i))
+			continue;
+		body->held[i / 8] |= (uint8_t)(1u << (i % 8));
+		body->held_count++;
+	}
+}
+
 /* One offer a neighbour: a header that comes again from it takes the place of the former, whose serial is
  * void by then (PROTOCOL.md section 7). Of more neighbours than there is room for, the rest offer again. */
 static void offer_note(struct body_in *body, uint32_t link, uint64_t serial)
@@ -136,6 +150,7 @@ bool body_take(struct relay *relay, enum cpd_reason *reason)
 	struct custody *custody = custody_of(relay, &message->message.header.id);
 	struct body_in *body;
 	struct relay_effect *effect;
+	bool is_under_way;
 
 	*reason = REFUSED_NONE;
 	if (is_bodiless(relay, custody))
@@ -145,18 +160,15 @@ bool body_take(struct relay *relay, enum cpd_reason *reason)
 		*reason = REFUSED_BUSY;
 		return false;
 	}
+	is_under_way = body != NULL;     /* then it knows better than the disk what is held */
 	body = body_in_make(relay, &message->message);
 	if (!body || (event->trailer && trailer_copy(event->trailer, &body->trailer))) {
 		relay->failed = true;
 		return false;
 	}
 	body->is_suspect = message->is_suspect;
-	body->held_count = 0;
-	for (uint32_t i = 0; i < body->leaves; i++) {
-		if (bit_is_set(event->held, i))
-			body->held[i / 8] |= (uint8_t)(1u << (i % 8));
-		body->held_count += body->held[i / 8] >> (i % 8) & 1;
-	}
+	if (!is_under_way)
+		held_take(body, event, custody);
 	if (body->held_count == body->leaves) {
 		body_in_drop(relay, &message->message.header.id);
 		return true;
