@@ -127,15 +127,18 @@ void body_check(struct relay *relay, struct custody *custody)
 	bool is_over = custody_age_s(custody, &relay->now) > custody->lifetime_s
 	    || custody->id.sequence < floor_of(relay, custody->id.origin, custody->id.epoch);
 
-	if (body && (is_over || body->held_count == body->checked_count))
+	if (body && (is_over || body->held_count == body->checked_count)) {
 		offers_settle(relay, body, REFUSED_BUSY);
+		/* its place is for another; an offer that comes again finds its leaves in the store */
+		body_in_drop(relay, &custody->id);
+		body = NULL;
+	}
 	if (!is_over) {
 		if (body)
 			body->checked_count = body->held_count;
 		timer_set(relay, custody, relay->now.custody_ms + BODY_CHECK_MS);
 		return;
 	}
-	body_in_drop(relay, &custody->id);
 	custody->flags &= ~(unsigned)CUSTODY_IS_PARTIAL;
 	if (!custody->recipient_count && !(custody->flags & CUSTODY_IS_ADDRESSEE))
 		custody_drop(relay, custody);
