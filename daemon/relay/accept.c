@@ -239,6 +239,11 @@ static enum cpd_error offer_recipients(const struct relay *relay, const struct h
 	return CPD_OK;
 }
 
+static enum cpd_reason reason_of_offer(enum cpd_error error)
+{
+	return error == CPD_ERR_STATE ? REFUSED_NOT_ADDRESSED : reason_of_error(error);
+}
+
 /* Fills in what the header tells; recipients known from receipts that came before it stay. */
 static void custody_fill(const struct relay *relay, struct custody *custody, const struct header *header,
     const struct hash8 *hash, bool is_suspect, uint32_t link)
@@ -476,7 +481,7 @@ bool accept_take(struct relay *relay, const struct message *message, const struc
 	enum cpd_error error = offer_recipients(relay, header, trailer, recipients, &count);
 
 	if (error) {
-		*reason = error == CPD_ERR_STATE ? REFUSED_NOT_ADDRESSED : reason_of_error(error);
+		*reason = reason_of_offer(error);
 		return false;
 	}
 	*reason = REFUSED_NONE;
@@ -521,6 +526,16 @@ bool accept_take(struct relay *relay, const struct message *message, const struc
 	return true;
 }
 
+/* Whom a large body is for is settled before its leaves come: they may be 8 MiB. */
+static enum cpd_reason whom_reason(const struct relay *relay, const struct header *header, const struct trailer *trailer)
+{
+	uint32_t recipients[LIMIT_RECIPIENTS];
+	size_t count;
+	enum cpd_error error = offer_recipients(relay, header, trailer, recipients, &count);
+
+	return error ? reason_of_offer(error) : REFUSED_NONE;
+}
+
 void handle_message(struct relay *relay)
 {
 	const struct verified_message *message = relay->event->message;
@@ -533,6 +548,8 @@ void handle_message(struct relay *relay)
 		relay->counters.next_sequence = header->id.sequence + 1;
 		relay->counters_dirty = true;
 	}
+	if (!reason && header->large_length)
+		reason = whom_reason(relay, header, trailer);
 	if (!reason && header->large_length && !body_take(relay, &reason)) {
 		if (reason)
 			settle(relay, reason);
