@@ -14,6 +14,7 @@ import sys
 
 TOP = os.path.join(os.path.dirname(os.path.abspath(__file__)), "..", "..")
 BUILD = os.environ.get("BUILD", "build")
+SCRIPT = os.path.abspath(sys.argv[0])
 os.chdir(TOP)
 
 
@@ -29,7 +30,7 @@ try:
     from nacl.signing import SigningKey, VerifyKey
 except ImportError as missing:
     if os.path.realpath(sys.executable) != os.path.realpath("/usr/bin/python3") and os.path.exists("/usr/bin/python3"):
-        os.execv("/usr/bin/python3", ["/usr/bin/python3", os.path.abspath(__file__)])   # Debian's own has the packages
+        os.execv("/usr/bin/python3", ["/usr/bin/python3", SCRIPT])   # Debian's own has the packages
     skip(f"{missing}; apt-get install python3-protobuf python3-nacl")
 generated = os.path.join(BUILD, "interop")
 os.makedirs(generated, exist_ok=True)
