@@ -4,6 +4,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "crypto/region.h"
 #include "proto/kind.h"
 #include "proto/text.h"
 
@@ -351,7 +352,7 @@ void api_import(struct api *api, struct evhttp_request *request)
 	struct slice record = { evbuffer_pullup(buffer, -1), evbuffer_get_length(buffer) };
 	struct api_pending *pending;
 
-	if (!record.len || record.len > LIMIT_DIRECTORY_UPDATE) {
+	if (!record.len || record.len > LIMIT_UPDATE_RECORD) {
 		bad_field(request, "body", "is not a directory update", "send the bytes of one .update file");
 		return;
 	}

@@ -499,8 +499,11 @@ static void departed(struct link *link, const struct departure *departure, size_
 		receiving_told(link, departure->told);
 	if (frame->has & FRAME_ACK)
 		receiving_ack_sent(link);
-	if (frame->has & FRAME_HELLO || (frame->has & FRAME_ACK && (frame->has & FRAME_CREDIT || !link->rx.has_data)))
+	if (frame->has & FRAME_HELLO || (frame->has & FRAME_ACK && (frame->has & FRAME_CREDIT || !link->rx.has_data))) {
+		if (link->now_ms - link->repeated_ms >= link->profile.keepalive_ms)
+			receiving_tell_again(link);
 		link->repeated_ms = link->now_ms;
+	}
 	if (frame->has & FRAME_PRESENCE)
 		presence_gone(tx);
 	if (frame->has & (FRAME_PRESENCE | FRAME_DATA))

@@ -173,6 +173,9 @@ bool receiving_is_settled_uncommitted(const struct link *link);
 void receiving_view(const struct link *link, bool committed_only, uint64_t *received, struct bitmap *bitmap);
 bool receiving_wants_to_tell(const struct link *link, struct departure *out); /* a refusal or want */
 void receiving_told(struct link *link, uint64_t serial);
+/* Refusals that the peer has not answered with a void. It never repeats an item of which it was told what
+ * leaves it lacks, so nothing but us would repeat a lost refusal of that. */
+void receiving_tell_again(struct link *link);
 void receiving_grant(const struct link *link, struct frame_credit *out);
 bool receiving_credit_is_due(const struct link *link);
 void receiving_ack_sent(struct link *link);

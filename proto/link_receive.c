@@ -493,6 +493,13 @@ void receiving_told(struct link *link, uint64_t serial)
 	slot_at(link, serial)->is_due = false;
 }
 
+void receiving_tell_again(struct link *link)
+{
+	for (uint64_t serial = link->rx.committed + 1; serial <= link->rx.seen; serial++)
+		if (slot_at(link, serial)->state == SLOT_REFUSED)
+			slot_at(link, serial)->is_due = true;
+}
+
 /* ---------------------------------------------------------------- sessions */
 
 /* Forgets what is not settled. */

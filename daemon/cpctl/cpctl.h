@@ -12,7 +12,7 @@
 #include <stddef.h>
 #include <stdint.h>
 
-/* Scripts branch on these; they stand in cpctl(1). */
+/* Scripts branch on these. */
 enum exit_code {
 	EXIT_DONE = 0,
 	EXIT_REFUSED = 1,        /* the daemon, the region or the file said no */

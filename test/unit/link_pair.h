@@ -1,26 +1,14 @@
 /*
- * link_pair.h: two links wired in memory, the wires under the test's hand, virtual time. Included by
- * the tests of the link. Every ACKED is checked against what the other side has on disk.
+ * link_pair.h: two links wired in memory (link_wire.h), virtual time. Included by the tests of the link.
+ * Every ACKED is checked against what the other side has on disk.
  */
 #ifndef CPD_TEST_LINK_PAIR_H
 #define CPD_TEST_LINK_PAIR_H
 
-#include <setjmp.h>
-#include <stdarg.h>
-#include <stddef.h>
-#include <stdint.h>
-#include <stdlib.h>
-#include <string.h>
-
-#include <cmocka.h>
-
 #include "proto/link.h"
+#include "test/unit/link_wire.h"
 
 #define ITEMS 4096
-#define PIPE 512
-
-struct parcel { uint8_t *bytes; size_t len; };
-struct wire { struct parcel parcels[PIPE]; size_t count; };
 
 enum fate { UNSENT, UNDER_WAY, PASSED, TURNED_DOWN };
 struct side {
@@ -51,17 +39,6 @@ static inline uint32_t chance(uint32_t below)
 {
 	seed = seed * 6364136223846793005u + 1442695040888963407u;
 	return (uint32_t)(seed >> 33) % below;
-}
-
-static inline uint32_t number_of(struct slice bytes)
-{
-	uint32_t number;
-
-	assert_true(bytes.len >= 8 && bytes.data[0] == 'I');
-	memcpy(&number, bytes.data + 4, 4);
-	for (size_t i = 8; i < bytes.len; i++)
-		assert_int_equal(bytes.data[i], (uint8_t)(number * 7 + i));
-	return number;
 }
 
 static inline void commit(struct side *side)
@@ -128,29 +105,6 @@ static inline void drain(struct side *side)
 	}
 	if (!side->holds_commits)
 		commit(side);
-}
-
-static inline void wire_clear(struct wire *wire)
-{
-	while (wire->count)
-		free(wire->parcels[--wire->count].bytes);
-}
-
-static inline void wire_put(struct wire *wire, const uint8_t *bytes, size_t len)
-{
-	assert_true(wire->count < PIPE);
-	wire->parcels[wire->count].bytes = malloc(len);
-	memcpy(wire->parcels[wire->count].bytes, bytes, len);
-	wire->parcels[wire->count++].len = len;
-}
-
-static inline struct parcel wire_take(struct wire *wire, size_t at)
-{
-	struct parcel parcel = wire->parcels[at];
-
-	wire->count--;
-	memmove(&wire->parcels[at], &wire->parcels[at + 1], (wire->count - at) * sizeof(parcel));
-	return parcel;
 }
 
 /* One frame out of the link onto its wire; its length. */
@@ -290,15 +244,10 @@ static inline void restart(struct side *side)
 
 static inline enum cpd_error send(struct side *side, uint32_t number, enum precedence precedence, size_t len)
 {
-	static uint8_t bytes[LIMIT_ITEM];
 	struct item_ref ref = { .type = ITEM_TYPE_MESSAGE, .precedence = precedence, .id = { 9, 1, number + 1 }, .counter = number };
 	enum cpd_error err;
 
-	bytes[0] = 'I';
-	memcpy(bytes + 4, &number, 4);
-	for (size_t i = 8; i < len; i++)
-		bytes[i] = (uint8_t)(number * 7 + i);
-	err = link_send(side->link, &ref, (struct slice){ bytes, len }, now);
+	err = link_send(side->link, &ref, item_bytes(number, len), now);
 	if (!err)
 		side->fate[number] = UNDER_WAY;
 	return err;
@@ -306,11 +255,7 @@ static inline enum cpd_error send(struct side *side, uint32_t number, enum prece
 
 static inline struct frame peek(const struct side *side, size_t at)
 {
-	struct frame frame;
-
-	assert_true(at < side->out.count);
-	assert_int_equal(frame_decode((struct slice){ side->out.parcels[at].bytes, side->out.parcels[at].len }, &frame), CPD_OK);
-	return frame;
+	return wire_peek(&side->out, at);
 }
 
 /* A frame of the test's own, as if from a to b. */
@@ -321,15 +266,6 @@ static inline enum cpd_error forge(const struct frame *frame)
 
 	assert_int_equal(frame_encode(frame, buf, &len), CPD_OK);
 	return link_receive(b.link, (struct slice){ buf, len }, now);
-}
-
-static inline struct frame piece_frame(uint64_t serial, enum precedence precedence, uint32_t total, uint32_t offset, uint32_t len)
-{
-	static const uint8_t bytes[LIMIT_ITEM] = { 'I' };
-	struct frame frame = { .has = FRAME_DATA };
-
-	frame.data = (struct frame_data){ serial, ITEM_TYPE_MESSAGE, precedence, total, offset, { bytes, len } };
-	return frame;
 }
 
 static inline void pass_some(uint32_t first, uint32_t count)
