@@ -495,15 +495,15 @@ static void departed(struct link *link, const struct departure *departure, size_
 	}
 	if (departure->item)
 		sending_gone(link, departure);
-	if (departure->told)
-		receiving_told(link, departure->told);
-	if (frame->has & FRAME_ACK)
-		receiving_ack_sent(link);
 	if (frame->has & FRAME_HELLO || (frame->has & FRAME_ACK && (frame->has & FRAME_CREDIT || !link->rx.has_data))) {
 		if (link->now_ms - link->repeated_ms >= link->profile.keepalive_ms)
 			receiving_tell_again(link);
 		link->repeated_ms = link->now_ms;
 	}
+	if (departure->told)
+		receiving_told(link, departure->told);
+	if (frame->has & FRAME_ACK)
+		receiving_ack_sent(link);
 	if (frame->has & FRAME_PRESENCE)
 		presence_gone(tx);
 	if (frame->has & (FRAME_PRESENCE | FRAME_DATA))

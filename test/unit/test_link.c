@@ -571,6 +571,31 @@ static void lost_want_is_said_again_after_commit(void **state)
 	assert_int_equal(link_want(b.link, b.last_serial + 1, &id, (struct slice){ NULL, 0 }, 1), CPD_ERR_NOT_FOUND);
 }
 
+/* Seed 50 of the simulator: the peer never repeats an item it was told the missing leaves of, so a lost
+ * refusal of it must come again by itself. */
+static void lost_refusal_of_an_item_that_waits_for_its_leaves_is_said_again(void **state)
+{
+	struct message_id id = { 9, 1, 1 };
+
+	(void)state;
+	b.holds_settling = true;
+	assert_int_equal(send(&a, 0, PRECEDENCE_ROUTINE, 300), CPD_OK);
+	settle_down();
+	assert_int_equal(link_want(b.link, b.last_serial, &id, (struct slice){ NULL, 0 }, ++b.turn), CPD_OK);
+	drain(&b);
+	settle_down();
+	assert_int_equal(a.wants, 1);
+	b.refuse_first = REFUSED_BUSY;
+	link_settle(b.link, b.last_serial, REFUSED_BUSY, ++b.turn);
+	drain(&b);
+	emit_all(&b);
+	assert_true(peek(&b, 0).has & FRAME_REFUSAL);
+	wire_clear(&b.out);
+	pass_ms(link_profile_ip.keepalive_ms + 1000);
+	assert_int_equal(a.fate[0], TURNED_DOWN);
+	assert_int_equal(b.raised[0], 1);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -603,6 +628,7 @@ int main(void)
 		THIN(rate_is_measured_from_what_the_peer_takes),
 		IP(item_waiting_for_its_leaves_does_not_block_them),
 		IP(lost_want_is_said_again_after_commit),
+		IP(lost_refusal_of_an_item_that_waits_for_its_leaves_is_said_again),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
