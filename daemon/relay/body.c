@@ -214,8 +214,11 @@ static void body_complete(struct relay *relay, struct body_in *body)
 	struct custody *custody = custody_of(relay, &body->id);
 	struct message message;
 	enum cpd_reason reason = REFUSED_MALFORMED;
+	enum cpd_error error = message_decode((struct slice){ body->envelope, body->envelope_len }, &message);
 
-	if (custody && !message_decode((struct slice){ body->envelope, body->envelope_len }, &message))
+	if (error == CPD_ERR_NOMEM)
+		relay->failed = true;        /* no word on the message, which was decoded before */
+	if (custody && !error)
 		accept_take(relay, &message, &custody->hash, body->is_suspect, &body->trailer, relay->event->link, &reason);
 	offers_settle(relay, body, reason);
 	body_in_drop(relay, &body->id);
