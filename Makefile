@@ -4,7 +4,12 @@
 CC      ?= gcc
 BUILD   ?= build
 PREFIX  ?= /usr/local
-PKG_CONFIG ?= pkg-config
+# Debian's own, which sees Debian's modules.
+PYTHON  ?= /usr/bin/python3
+# As many at once as there are cores, unless told.
+ifeq ($(filter -j%,$(MAKEFLAGS)),)
+MAKEFLAGS += -j$(shell nproc)
+endif
 
 WARN := -Wall -Wextra -Wpedantic -Wshadow -Wstrict-prototypes -Wmissing-prototypes -Wpointer-arith \
         -Wcast-qual -Wwrite-strings -Wundef -Wvla $(if $(WERROR),-Werror)
@@ -106,20 +111,20 @@ deps:
 # A region of seven nodes on this machine, with real processes. HOLD=0 ends after the proof.
 demo: deps
 	$(Q)$(MAKE) --no-print-directory all
-	$(Q)BUILD=$(BUILD) HOLD=$(or $(HOLD),1) python3 test/demo/demo.py
+	$(Q)BUILD=$(BUILD) HOLD=$(or $(HOLD),1) $(PYTHON) test/demo/demo.py
 
 # Every test; the last line is N passed, M failed.
 check: deps
 	$(Q)$(MAKE) --no-print-directory check-run
 
 check-run: all tests
-	$(Q)BUILD=$(BUILD) CC=$(CC) python3 test/run.py check
+	$(Q)BUILD=$(BUILD) CC=$(CC) $(PYTHON) test/run.py check
 
 # The same with sanitizers and more seeds.
 check-all: deps
 	$(Q)$(MAKE) --no-print-directory all tests
 	$(Q)$(MAKE) --no-print-directory BUILD=$(BUILD)/asan SAN=address,undefined all tests
-	$(Q)BUILD=$(BUILD) CC=$(CC) python3 test/run.py check-all
+	$(Q)BUILD=$(BUILD) CC=$(CC) $(PYTHON) test/run.py check-all
 
 # A region made without cpctl, for the system tests.
 $(BUILD)/test/system/make_region: $(BUILD)/obj/test/system/make_region.o $(LIBSTORE) $(LIBCRYPTO) $(LIBPROTO)

@@ -78,6 +78,9 @@ def main():
     for script in sorted(os.listdir("test/system")):
         if script.startswith("test_") and script.endswith(".py"):
             plan.append((script[:-3].replace("test_", "system "), [sys.executable, os.path.join("test/system", script)], 900, None))
+    for script in sorted(os.listdir("test/interop")):
+        if script.endswith("_check.py"):
+            plan.append((script[:-3].replace("_", " ") + " (Python)", [sys.executable, os.path.join("test/interop", script)], 300, None))
     if os.path.exists("test/demo/demo.py"):
         plan.append(("demo", [sys.executable, "test/demo/demo.py"], 600, {"HOLD": "0"}))
     total = [0, 0, 0]
