@@ -276,6 +276,7 @@ void handle_wanted(struct relay *relay)
 		body->after = neighbour->bodies;
 		neighbour->bodies = body;
 	}
+	body->is_over = false;
 	body->ref = event->ref;
 	body->leaves = tree_leaf_count(custody->large_length);
 	body->next = 0;
@@ -291,7 +292,7 @@ static bool has_bit(const uint8_t *bits, uint32_t index)
 bool body_next(struct neighbour *neighbour, enum precedence precedence, struct item_ref *out)
 {
 	for (struct body_out *body = neighbour->bodies; body; body = body->after) {
-		if (body->ref.precedence != precedence)
+		if (body->is_over || body->ref.precedence != precedence)
 			continue;
 		while (body->next < body->leaves && (has_bit(body->held, body->next) || has_bit(body->under_way, body->next)))
 			body->next++;
@@ -307,16 +308,34 @@ bool body_next(struct neighbour *neighbour, enum precedence precedence, struct i
 	return false;
 }
 
+static bool has_any_under_way(const struct body_out *body)
+{
+	for (size_t i = 0; i < sizeof(body->under_way); i++)
+		if (body->under_way[i])
+			return true;
+	return false;
+}
+
+/* A body of which the link still has a leaf stays, so that what is wanted anew is not given twice. */
+static void body_out_end(struct neighbour *neighbour, struct body_out *ended)
+{
+	struct body_out **at = &neighbour->bodies;
+
+	ended->is_over = true;
+	if (has_any_under_way(ended))
+		return;
+	while (*at != ended)
+		at = &(*at)->after;
+	*at = ended->after;
+	free(ended);
+}
+
 void body_forget(struct neighbour *neighbour, const struct item_ref *ref)
 {
-	for (struct body_out **at = &neighbour->bodies; *at; at = &(*at)->after) {
-		struct body_out *body = *at;
-		if (!message_id_equal(&body->ref.id, &ref->id))
-			continue;
-		*at = body->after;
-		free(body);
-		return;
-	}
+	struct body_out *body = body_out_of(neighbour, ref);
+
+	if (body)
+		body_out_end(neighbour, body);
 }
 
 void body_leaf_ended(struct neighbour *neighbour, const struct item_ref *ref, bool is_held)
@@ -330,4 +349,6 @@ void body_leaf_ended(struct neighbour *neighbour, const struct item_ref *ref, bo
 		body->held[ref->index / 8] |= (uint8_t)(1u << (ref->index % 8));
 	else if (ref->index < body->next)
 		body->next = ref->index;
+	if (body->is_over)
+		body_out_end(neighbour, body);
 }

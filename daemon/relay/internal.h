@@ -38,6 +38,7 @@ struct body_out {
 	uint32_t leaves, next;
 	uint8_t held[LIMIT_LEAVES / 8 + 1];
 	uint8_t under_way[LIMIT_LEAVES / 8 + 1]; /* with the link: another WANT must not send them twice */
+	bool is_over;                /* nothing more is sent of it; stays until the link gave back its last leaf */
 	struct body_out *after;      /* next in the link's list */
 };
 
