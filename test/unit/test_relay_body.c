@@ -246,13 +246,48 @@ static void a_neighbour_is_sent_the_leaves_it_lacks(void **state)
 	assert_int_equal(first.index, 0);
 	assert_int_equal(second.index, 2);
 	assert_true(is_silent(box, CP_A));
-	/* one is lost with the session, and its message too: nothing goes before it is asked again */
+	want(box, CP_A, ref, 1 << 1);                /* said again: what is under way does not go twice */
+	assert_true(is_silent(box, CP_A));
+	/* one is lost with the session, and goes again */
 	answer_of(box, RELAY_ACKED, CP_A, first, REFUSED_NONE);
 	answer_of(box, RELAY_RETURNED, CP_A, second, REFUSED_NONE);
 	assert_int_equal(taken(box, CP_A).index, 2);
 	answer_of(box, RELAY_ACKED, CP_A, ref, REFUSED_NONE);
 	assert_true(is_silent(box, CP_A));
 	assert_int_equal(box_recipient(box, &header.id, DESK)->hop, HOP_PASSED);
+}
+
+static void without_its_header_no_leaf_goes(void **state)
+{
+	BOX;
+	struct item_ref ref;
+
+	sends_large(box);
+	ref = taken(box, CP_A);
+	want(box, CP_A, ref, 0);
+	answer_of(box, RELAY_RETURNED, CP_A, ref, REFUSED_NONE);     /* the session ended */
+	assert_int_equal(taken(box, CP_A).type, ITEM_TYPE_MESSAGE);
+	assert_true(is_silent(box, CP_A));
+}
+
+/* Half a body has a timer whatever its precedence; a whole FLASH is not dropped by it. */
+static void a_large_flash_is_never_dropped_in_transit(void **state)
+{
+	BOX;
+	struct header header = large_of(NSP_A, 1, DESK);
+
+	header.precedence = PRECEDENCE_FLASH;
+	link_is(box, CP_A, false);
+	link_is(box, CP_B, false);
+	offer(box, NSP_A, &header, 0, 0);
+	for (uint32_t i = 0; i < LEAVES; i++) {
+		box->now.custody_ms += header.lifetime_s * 1000 / 2;         /* the last comes late */
+		box->now.wall_ms += header.lifetime_s * 1000 / 2;
+		leaf(box, NSP_A, &header, i);
+	}
+	pass_time(box, 1000 * (int64_t)HOUR_MS);
+	assert_int_equal(box_recipient(box, &header.id, DESK)->hop, HOP_QUEUED);
+	assert_true(box_has_envelope(box, &header.id));
 }
 
 int main(void)
@@ -267,6 +302,8 @@ int main(void)
 		CASE(a_receipt_does_not_stop_the_timer_of_half_a_body),
 		CASE(a_large_body_that_may_not_go_on_is_refused_before_its_leaves),
 		CASE(a_neighbour_is_sent_the_leaves_it_lacks),
+		CASE(without_its_header_no_leaf_goes),
+		CASE(a_large_flash_is_never_dropped_in_transit),
 	};
 	return cmocka_run_group_tests(tests, NULL, NULL);
 }

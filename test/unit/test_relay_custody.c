@@ -67,6 +67,54 @@ static void an_uncommitted_row_is_never_given_to_a_link(void **state)
 	assert_int_equal(ref.id.sequence, 2);
 }
 
+static void a_turn_not_yet_committed_is_known_although_the_store_does_not_hold_it(void **state)
+{
+	BOX;
+	struct header header = header_of(KIND_TEXT, NSP_A, 1, DESK);
+	struct trailer trailer = trailer_by(NSP_A, 0);
+	struct relay_event event = { .type = RELAY_MESSAGE, .link = NSP_A, .serial = 1, .message = make_message(box, &header),
+		.trailer = &trailer, .store_admits = true };
+	const struct relay_facts nothing = { .holds_receipts = false };
+
+	turn_begin(box);
+	assert_int_equal(hand(box, &event), CPD_OK);
+	turn_end(box);
+	relay_committed(box->relay, box->turn - 1);
+	turn_begin(box);
+	event.serial = 2;
+	assert_int_equal(relay_handle(box->relay, &event, &nothing, &box->now), CPD_OK);
+	turn_end(box);
+	assert_int_equal(settled(box, 2), REFUSED_NONE);
+	assert_int_equal(box->row_count, 1);
+}
+
+static void each_copy_names_its_own_recipients(void **state)
+{
+	BOX;
+	struct header header = header_of(KIND_TEXT, NSP_A, 1, DESK);
+	uint32_t one[] = { DESK }, other[] = { DESK + 1 };
+	struct trailer trailer = trailer_by(NSP_A, 0), out;
+
+	header.nodes[header.node_count++] = DESK + 1;
+	trailer.recipient_count = 1;
+	for (uint32_t i = 0; i < 2; i++) {
+		trailer.recipients = i ? other : one;
+		assert_int_equal(arrive_with(box, i ? NSP_B : NSP_A, &header, &trailer), REFUSED_NONE);
+	}
+	assert_int_equal(rows_of(box, CP_A, ITEM_TYPE_MESSAGE), 2);
+	for (uint32_t i = 0; i < 2; i++) {
+		struct item_ref ref = taken(box, CP_A);
+		assert_int_equal(relay_make_trailer(box->relay, box_held(box, &header.id), &ref, CP_A, &box->now, &out), CPD_OK);
+		assert_int_equal(out.recipient_count, 1);
+		assert_int_equal(out.recipients[0], DESK + i);
+		trailer_clear(&out);
+		answer_of(box, RELAY_ACKED, CP_A, ref, REFUSED_NONE);
+		assert_int_equal(relay_make_trailer(box->relay, box_held(box, &header.id), &ref, CP_A, &box->now, &out), CPD_ERR_NOT_FOUND);
+		assert_int_equal(box_recipient(box, &header.id, DESK + 1)->hop, i ? HOP_PASSED : HOP_QUEUED);
+	}
+	assert_false(box_has_envelope(box, &header.id));
+}
+
 static void a_relay_lets_its_copy_go_when_the_next_hop_has_it(void **state)
 {
 	BOX;
@@ -407,6 +455,8 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 		CASE(no_settle_effect_before_the_turn_that_keeps_the_message),
 		CASE(an_uncommitted_row_is_never_given_to_a_link),
+		CASE(a_turn_not_yet_committed_is_known_although_the_store_does_not_hold_it),
+		CASE(each_copy_names_its_own_recipients),
 		CASE(a_relay_lets_its_copy_go_when_the_next_hop_has_it),
 		CASE(a_reoffer_with_a_higher_retry_is_taken_into_custody_again),
 		CASE(a_reoffer_that_finds_the_copy_waiting_only_raises_its_number),

@@ -92,8 +92,8 @@ static bool play_all(struct stage *stage, struct relay *relay)
 static void every_allocation_that_fails_is_told_as_no_memory(void **state)
 {
 	static const uint32_t links[] = { CP_A, NSP_A, NSP_B };
-	struct box *box = box_open();
-	struct stage stage = { .box = box };
+	struct box *box;
+	struct stage stage;
 	struct header transit = header_of(KIND_TEXT, NSP_A, 1, DESK), here = header_of(KIND_CALL, NSP_A, 2, SELF),
 		status = header_of(KIND_STATUS, NSP_A, 3, DESK), large = header_of(KIND_TEXT, NSP_A, 4, DESK), newer = header_of(KIND_STATUS, NSP_A, 5, DESK);
 	struct receipts receipts = { .witness = DESK, .epoch = 1, .counter = 2, .origin = NSP_A, .count = 1 };
@@ -104,10 +104,10 @@ static void every_allocation_that_fails_is_told_as_no_memory(void **state)
 	bool is_done = false;
 
 	(void)state;
-	if (!alloc_fault_works) {
-		box_close(box);
+	if (!alloc_fault_works)
 		skip();
-	}
+	box = box_open();
+	stage = (struct stage){ .box = box };
 	large.body = (struct slice){ 0 };
 	large.large_length = LIMIT_LEAF + 20;
 	newer.supersedes = transit.id;

@@ -202,6 +202,21 @@ static void a_held_message_that_is_offered_again_stays_held(void **state)
 	assert_int_equal(box->row_count, 1);
 }
 
+static void a_held_message_is_not_retried(void **state)
+{
+	BOX;
+	struct message_id id = authored_text(box, DESK);
+
+	passed(box, CP_A);
+	operate(box, &id, ACT_HOLD);
+	pass_time(box, 5 * HOUR_MS);
+	assert_int_equal(journal_of(box, JOURNAL_RETRY), 0);
+	assert_int_equal(box_recipient(box, &id, DESK)->hop, HOP_PASSED);
+	operate(box, &id, ACT_RELEASE);
+	pass_time(box, 5 * HOUR_MS);
+	assert_int_equal(journal_of(box, JOURNAL_RETRY), 1);
+}
+
 static void a_held_message_expires_at_its_origin(void **state)
 {
 	BOX;
@@ -347,6 +362,7 @@ int main(void)
 		CASE(nobody_supersedes_anothers_message),
 		CASE(a_held_message_stays_and_goes_when_it_is_freed),
 		CASE(a_held_message_that_is_offered_again_stays_held),
+		CASE(a_held_message_is_not_retried),
 		CASE(a_held_message_expires_at_its_origin),
 		CASE(an_addressee_with_a_new_epoch_is_offered_again_what_is_in_retention),
 		CASE(a_new_epoch_is_not_forgotten_over_a_restart),

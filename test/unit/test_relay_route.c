@@ -221,6 +221,37 @@ static void a_window_is_bounded_and_rows_beyond_it_are_asked_for(void **state)
 	assert_true(is_silent(box, CP_A));
 }
 
+/* An answer that was read before a row was committed does not tell the end of the queue. */
+static void an_answer_without_an_uncommitted_row_is_not_the_end(void **state)
+{
+	BOX;
+	struct header header = header_of(KIND_TEXT, NSP_A, 1, DESK);
+	struct trailer trailer = trailer_by(NSP_A, 0);
+	struct relay_event event = { .type = RELAY_MESSAGE, .link = NSP_A, .serial = 1, .trailer = &trailer, .store_admits = true },
+		answer = { .type = RELAY_ROWS, .link = CP_A, .precedence = PRECEDENCE_ROUTINE, .rows_end = true };
+	struct relay_row row;
+
+	for (header.id.sequence = 1; header.id.sequence <= LIMIT_WINDOW + 1; header.id.sequence++)
+		arrive(box, NSP_A, &header, 0);
+	for (int i = 0; i < LIMIT_WINDOW; i++)
+		passed(box, CP_A);
+	assert_int_equal(box->question_count, 1);
+	row = box->rows[0].row;
+	answer.rows = &row;
+	answer.row_count = 1;
+	event.message = make_message(box, &header);
+	turn_begin(box);
+	assert_int_equal(hand(box, &event), CPD_OK);
+	assert_int_equal(hand(box, &answer), CPD_OK);
+	turn_end(box);
+	commit(box);
+	box->question_count = 0;
+	assert_int_equal(passed(box, CP_A).id.sequence, LIMIT_WINDOW + 1);
+	pump(box);
+	pass_time(box, 10);
+	assert_int_equal(passed(box, CP_A).id.sequence, LIMIT_WINDOW + 2);
+}
+
 static void one_question_at_a_time(void **state)
 {
 	BOX;
@@ -407,6 +438,7 @@ int main(void)
 		CASE(own_presence_of_a_later_epoch_raises_ours),
 		CASE(flash_is_given_before_routine),
 		CASE(a_window_is_bounded_and_rows_beyond_it_are_asked_for),
+		CASE(an_answer_without_an_uncommitted_row_is_not_the_end),
 		CASE(one_question_at_a_time),
 		CASE(void_rows_do_not_stop_a_queue),
 		CASE(a_restart_finds_the_queue_in_the_store),
