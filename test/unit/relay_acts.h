@@ -159,7 +159,7 @@ static inline void answer_own(struct box *box, const struct relay_effect *questi
 {
 	static struct message_id own[STORED_MAX];
 	bool is_floor = question->type == EFFECT_WANT_FLOOR;
-	struct message_id from = is_floor ? (struct message_id){ SELF, box->config.epoch, question->sequence } : question->id;
+	struct message_id from = is_floor ? (struct message_id){ SELF, question->epoch ? question->epoch : box->config.epoch, question->sequence } : question->id;
 	struct relay_event event = { .type = RELAY_OWN, .own_node = is_floor ? SELF : question->node, .own = own, .id = from };
 	size_t count = 0;
 

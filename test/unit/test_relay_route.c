@@ -327,6 +327,16 @@ static void group_is(struct box *box, uint32_t version, size_t count, uint32_t *
 	assert_int_equal(directory_apply(box->directory, &update), CPD_OK);
 }
 
+/* Recipients stand in a list, or as a bitmap over the members of the group. */
+static size_t named_by(const struct trailer *trailer)
+{
+	size_t count = trailer->recipient_count;
+
+	for (size_t i = 0; i < trailer->member_bitmap_len * 8; i++)
+		count += trailer->member_bitmap[i / 8] >> (i % 8) & 1;
+	return count;
+}
+
 static void a_group_of_300_goes_in_one_row_for_each_link(void **state)
 {
 	BOX;
@@ -348,13 +358,13 @@ static void a_group_of_300_goes_in_one_row_for_each_link(void **state)
 	assert_int_equal(box->row_count, 2);
 	ref = taken(box, CP_A);
 	assert_int_equal(relay_make_trailer(box->relay, box_held(box, &header.id), &ref, CP_A, &box->now, &trailer), CPD_OK);
-	assert_int_equal(trailer.recipient_count, 200);
+	assert_int_equal(named_by(&trailer), 200);
 	trailer_clear(&trailer);
 	answer_of(box, RELAY_ACKED, CP_A, ref, REFUSED_NONE);
 	assert_int_equal(box->row_count, 1);
 	ref = taken(box, NSP_B);
 	assert_int_equal(relay_make_trailer(box->relay, box_held(box, &header.id), &ref, NSP_B, &box->now, &trailer), CPD_OK);
-	assert_int_equal(trailer.recipient_count, 100);
+	assert_int_equal(named_by(&trailer), 100);
 	trailer_clear(&trailer);
 }
 
