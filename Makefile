@@ -126,14 +126,8 @@ check-all: deps
 	$(Q)$(MAKE) --no-print-directory BUILD=$(BUILD)/asan SAN=address,undefined all tests
 	$(Q)BUILD=$(BUILD) CC=$(CC) $(PYTHON) test/run.py check-all
 
-# A region made without cpctl, for the system tests.
-$(BUILD)/test/system/make_region: $(BUILD)/obj/test/system/make_region.o $(LIBSTORE) $(LIBCRYPTO) $(LIBPROTO)
-	@mkdir -p $(@D)
-	$(SAY) LD $@
-	$(Q)$(CC) $(LDFLAGS_ALL) -o $@ $^ -llmdb -lsodium -lprotobuf-c -lpthread
-
 unit: $(UNIT)
-tests: unit $(BUILD)/test/sim/sim $(BUILD)/test/system/make_region
+tests: unit $(BUILD)/test/sim/sim
 
 layers: $(LIBS_ALL)
 	$(Q)BUILD=$(BUILD) CC=$(CC) test/layers.sh

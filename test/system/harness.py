@@ -1,5 +1,8 @@
 """Real cpd processes for tests and the demo: a region made with cpctl, each node with its own keys, store,
-configuration and log, and wires between them that can be cut. Everything stays on the loopback."""
+configuration and log, and wires between them that can be cut. Everything stays on the loopback.
+
+A test is a function of (checks, region) that test_region() is given. BUILD tells which cpd; WRAP is put
+before it: WRAP="valgrind -q"."""
 import http.client
 import json
 import os
@@ -7,7 +10,9 @@ import shutil
 import signal
 import socket
 import subprocess
+import tempfile
 import time
+import traceback
 
 from wire import Wires
 
@@ -60,6 +65,60 @@ def cpctl(*words, check=True, **options):
     return done
 
 
+class Checks:
+    """Tells each result as it comes, and counts."""
+
+    def __init__(self):
+        self.passed = self.failed = 0
+
+    def check(self, name, good, detail=""):
+        self.passed += bool(good)
+        self.failed += not good
+        print(("ok   " if good else "FAIL ") + name + ("" if good else f": {detail}"), flush=True)
+
+    def refused(self, name, status, field, call):
+        try:
+            call()
+        except Refused as why:
+            good = why.status == status and (field is None or why.error.get("field") == field) and why.error.get("message")
+            self.check(name, good, str(why))
+        else:
+            self.check(name, False, "it was taken")
+
+    def run(self, test, *arguments):
+        """One check that is a function: named as it, good when it raises nothing."""
+        begin = time.monotonic()
+        try:
+            test(*arguments)
+        except Exception:
+            self.check(test.__name__, False, traceback.format_exc())
+        else:
+            self.check(f"{test.__name__} ({time.monotonic() - begin:.1f} s)", True)
+
+    def end(self):
+        """The last line; what the program exits with."""
+        print(f"{self.passed} passed, {self.failed} failed", flush=True)
+        return 1 if self.failed or not self.passed else 0
+
+
+def test_region(name, test, **options):
+    """Gives the test an empty region in a new folder, and takes it down whatever happens. When a check
+    failed its logs and stores stay. Returns what the program exits with."""
+    checks = Checks()
+    region = Region(tempfile.mkdtemp(prefix=f"cpd-{name}-"), **options)
+    try:
+        test(checks, region)
+    except Exception:
+        checks.check("the test came to its end", False, traceback.format_exc())
+    finally:
+        region.close()
+    if checks.failed:
+        print(f"the nodes' logs and stores are kept in {region.folder}")
+    else:
+        shutil.rmtree(region.folder, ignore_errors=True)
+    return checks.end()
+
+
 class Node:
     def __init__(self, region, number, role, name, municipality=None):
         self.region, self.number, self.role, self.name, self.municipality = region, number, role, name, municipality
@@ -71,7 +130,7 @@ class Node:
         self.socket = os.path.join(region.sockets, f"{number}.sock")
         self.port = None
         self.process = None
-        self.wrapper = []
+        self.wrapper = os.environ.get("WRAP", "").split()
 
     # ---- life
     def write_conf(self, links, extra=""):
@@ -102,12 +161,19 @@ class Node:
             return False
 
     def kill(self, with_signal=signal.SIGKILL):
-        if self.process and self.process.poll() is None:
+        """Ends it; its exit code, as subprocess tells it."""
+        if not self.process:
+            return 0
+        if self.process.poll() is None:
             os.killpg(self.process.pid, with_signal)
-            self.process.wait(15)
+        return self.process.wait(15)
 
     def stop(self):
-        self.kill(signal.SIGTERM)
+        return self.kill(signal.SIGTERM)
+
+    def check_store(self):
+        """What `cpd --check-store` says of its store, as a finished process with its stdout."""
+        return subprocess.run([CPD, "--check-store", self.conf], stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, timeout=60)
 
     def is_running(self):
         return self.process is not None and self.process.poll() is None
@@ -152,6 +218,9 @@ class Node:
             after = page["next"]
         raise RuntimeError("the inbox does not end")
 
+    def has(self, identifier):
+        return any(message["id"] == identifier for message in self.inbox())
+
     def outbox(self):
         messages, after = [], ""
         for _ in range(10000):
@@ -167,6 +236,10 @@ class Node:
 
     def trace(self, identifier):
         return self.get(f"/v1/messages/{identifier}/trace")
+
+    def told(self, identifier):
+        """What its author knows: the level reached by each recipient, by number."""
+        return {recipient["node"]: recipient["level"] for recipient in self.trace(identifier)["recipients"]}
 
     def link_is_up(self, neighbour):
         try:
@@ -199,21 +272,33 @@ class Region:
         return node
 
     def admit(self, groups=()):
-        """Admits every node, makes the groups (number, name, members), installs all of it everywhere."""
+        """Certifies every node, makes the groups (number, name, members), installs all of it everywhere."""
         for node in self.nodes.values():
-            words = ["region", "admit", self.authority, os.path.join(node.state, "request.cpd"), "--node", node.number,
-                     "--role", node.role, "--name", node.name]
-            if node.municipality:
-                words += ["--municipality", node.municipality]
-            cpctl(*words)
-        for number, name, members in groups:
-            cpctl("region", "group", self.authority, "--number", number, "--name", name, "--members", ",".join(map(str, members)))
+            self.certify(node)
+        for group in groups:
+            self.make_group(*group)
         for node in self.nodes.values():
-            cpctl("node", "install", node.state, os.path.join(self.authority, "kits", f"{node.number}.kit"))
-            updates = os.path.join(node.state, "updates")
-            os.makedirs(updates, exist_ok=True)
-            for name in os.listdir(os.path.join(self.authority, "updates")):
-                shutil.copy(os.path.join(self.authority, "updates", name), updates)
+            self.install(node)
+
+    def certify(self, node):
+        """The authority's part. The other nodes are not told: see newest_update."""
+        words = ["region", "admit", self.authority, os.path.join(node.state, "request.cpd"), "--node", node.number,
+                 "--role", node.role, "--name", node.name]
+        cpctl(*words, *(["--municipality", node.municipality] if node.municipality else []))
+
+    def make_group(self, number, name, members):
+        cpctl("region", "group", self.authority, "--number", number, "--name", name, "--members", ",".join(map(str, members)))
+
+    def install(self, node):
+        """The node's part: its kit, with every update so far."""
+        cpctl("region", "kit", self.authority, "--node", node.number)
+        cpctl("node", "install", node.state, os.path.join(self.authority, "kits", f"{node.number}.kit"))
+
+    def newest_update(self):
+        """The bytes of the authority's last word, to be posted to a node."""
+        folder = os.path.join(self.authority, "updates")
+        with open(os.path.join(folder, max(os.listdir(folder))), "rb") as update:
+            return update.read()
 
     def wire_up(self, hub, spokes):
         """The hub listens; each spoke calls it over a wire."""
@@ -221,8 +306,8 @@ class Region:
         for spoke in spokes:
             self.wires[(spoke.number, hub.number)] = self.wiring.add(hub.port)
 
-    def configure(self):
-        for node in self.nodes.values():
+    def configure(self, nodes=None):
+        for node in nodes or self.nodes.values():
             links = [(hub, wire.port) for (spoke, hub), wire in self.wires.items() if spoke == node.number]
             routes = ", ".join(str(hub) for hub, _ in links)
             node.write_conf(links, (f"\n[route]\ndefault = {routes}\n" if routes else "") + self.extra)

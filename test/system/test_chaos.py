@@ -9,11 +9,10 @@ import os
 import random
 import signal
 import sys
-import tempfile
 import threading
 import time
 
-from harness import Refused, Region, wait_for
+from harness import Refused, test_region, wait_for
 
 SEED = int(os.environ.get("SEED", "20261124"))
 MESSAGES = int(os.environ.get("MESSAGES", "2000"))
@@ -137,73 +136,68 @@ def unclosed(region):
             if message["recipients"]["delivered"] < message["recipients"]["total"]]
 
 
-def main():
-    folder = tempfile.mkdtemp(prefix="cpd-chaos-")
-    region = Region(folder, seed=SEED, extra="\n[tuning]\ntime_scale = 120\n")
-    results = []
-    print(f"seed {SEED}: SEED={SEED} repeats it")
+def settled(what, remaining, seconds):
+    """Waits until nothing remains; what then remains."""
     try:
-        region.add(CP, "cp", "Coördinatiepunt")
-        region.add(DESK, "desk", "Crisisstaf")
-        for number in NSPS:
-            region.add(number, "nsp", f"NSP {number}", f"GM{number // 1000:04}")
-        region.admit([(1, GROUP, NSPS)])
-        region.wire_up(region.nodes[CP], [region.nodes[number] for number in [DESK, *NSPS]])
-        region.configure()
-        region.start()
-        region.wait_for_links()
-        ledger, lock = {}, threading.Lock()
-        share = MESSAGES // len(region.nodes)
-        counts = {number: share for number in region.nodes}
-        counts[CP] += MESSAGES - share * len(region.nodes)
-        trouble = Trouble(region)
-        authors = [Author(region, number, count, ledger, lock) for number, count in counts.items()]
-        begin = time.monotonic()
-        trouble.start()
-        for author in authors:
-            author.start()
-        for author in authors:
-            author.join(240)
-        trouble.over.set()
-        trouble.join(60)
-        sent_s = time.monotonic() - begin
-        for wire in region.wires.values():
-            wire.restore()
-        ensure_running(region)
-        failures = [author.failure for author in authors if author.failure] + ([trouble.failure] if trouble.failure else [])
-        results.append(("every author was answered", not failures and len(ledger) == MESSAGES, failures[:3] or len(ledger)))
-        try:
-            wait_for("all messages", lambda: not differences(region, ledger), 120, 1.0)
-        except TimeoutError:
-            pass
-        wrong = differences(region, ledger)
-        results.append(("sent and shown are equal, each once, for every recipient", not wrong, wrong[:5]))
-        try:
-            wait_for("all receipts", lambda: not unclosed(region), 90, 1.0)
-        except TimeoutError:
-            pass
-        open_ones = unclosed(region)
-        results.append(("every author was told DELIVERED by every recipient", not open_ones, open_ones[:5]))
-        words = [identifier for identifier, (_, recipients, text) in random.Random(SEED).sample(sorted(ledger.items()), 100)
-                 if region.nodes[recipients[0]].show(identifier)["body"]["text"] != text]
-        results.append(("a hundred of them, looked at, have the words that were sent", not words, words[:5]))
-        kills = sum(number for name, number in trouble.count.items() if name.startswith("kill ") and " in " not in name)
-        results.append(("there was trouble enough", kills >= 5 and trouble.count["cut"] >= 3, dict(trouble.count)))
-        print(f"figure: {len(ledger)} messages, {sum(len(r) for _, r, _ in ledger.values())} deliveries in {sent_s:.0f} s of trouble "
-              f"({dict(trouble.count)}); all settled {time.monotonic() - begin - sent_s:.0f} s later")
-    finally:
-        region.close()
-    for name, good, detail in results:
-        print(("ok   " if good else "FAIL ") + name + ("" if good else f": {detail}"))
-    failed = sum(1 for _, good, _ in results if not good)
-    if failed:
-        print(f"the nodes' logs and stores are kept in {folder}")
-    else:
-        import shutil
-        shutil.rmtree(folder, ignore_errors=True)
-    print(f"{len(results) - failed} passed, {failed} failed")
-    return 1 if failed else 0
+        wait_for(what, lambda: not remaining(), seconds, 1.0)
+    except TimeoutError:
+        pass   # told by the caller, with names
+    return remaining()
+
+
+def build(region):
+    region.add(CP, "cp", "Coördinatiepunt")
+    region.add(DESK, "desk", "Crisisstaf")
+    for number in NSPS:
+        region.add(number, "nsp", f"NSP {number}", f"GM{number // 1000:04}")
+    region.admit([(1, GROUP, NSPS)])
+    region.wire_up(region.nodes[CP], [region.nodes[number] for number in [DESK, *NSPS]])
+    region.configure()
+    region.start()
+    region.wait_for_links()
+
+
+def send_amid_trouble(region):
+    """The ledger of what was taken, the trouble there was, and what went wrong with the test itself."""
+    ledger, lock = {}, threading.Lock()
+    share = MESSAGES // len(region.nodes)
+    counts = {number: share for number in region.nodes}
+    counts[CP] += MESSAGES - share * len(region.nodes)
+    trouble = Trouble(region)
+    authors = [Author(region, number, count, ledger, lock) for number, count in counts.items()]
+    trouble.start()
+    for author in authors:
+        author.start()
+    for author in authors:
+        author.join(240)
+    trouble.over.set()
+    trouble.join(60)
+    return ledger, trouble, [thread.failure for thread in [*authors, trouble] if thread.failure]
+
+
+def chaos(checks, region):
+    print(f"seed {SEED}: SEED={SEED} repeats it")
+    build(region)
+    begin = time.monotonic()
+    ledger, trouble, failures = send_amid_trouble(region)
+    sent_s = time.monotonic() - begin
+    for wire in region.wires.values():
+        wire.restore()
+    ensure_running(region)
+    checks.check("every author was answered", not failures and len(ledger) == MESSAGES, failures[:3] or len(ledger))
+    wrong = settled("all messages", lambda: differences(region, ledger), 120)
+    checks.check("sent and shown are equal, each once, for every recipient", not wrong, wrong[:5])
+    open_ones = settled("all receipts", lambda: unclosed(region), 90)
+    checks.check("every author was told DELIVERED by every recipient", not open_ones, open_ones[:5])
+    settled_s = time.monotonic() - begin - sent_s
+    words = [identifier for identifier, (_, recipients, text) in random.Random(SEED).sample(sorted(ledger.items()), min(100, len(ledger)))
+             if region.nodes[recipients[0]].show(identifier)["body"]["text"] != text]
+    checks.check("a hundred of them, looked at, have the words that were sent", not words, words[:5])
+    kills = sum(number for name, number in trouble.count.items() if name.startswith("kill ") and " in " not in name)
+    checks.check("there was trouble enough", kills >= 5 and trouble.count["cut"] >= 3, dict(trouble.count))
+    print(f"figure: {len(ledger)} messages, {sum(len(r) for _, r, _ in ledger.values())} deliveries in {sent_s:.0f} s of trouble "
+          f"({dict(trouble.count)}); all settled {settled_s:.0f} s later")
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(test_region("chaos", chaos, seed=SEED, extra="\n[tuning]\ntime_scale = 120\n"))

@@ -5,31 +5,11 @@ import random
 import socket
 import subprocess
 import sys
-import tempfile
 
-from harness import CPD, Refused, Region, UnixConnection, cpctl, wait_for
+from harness import CPD, UnixConnection, cpctl, test_region, wait_for
 
 CP, NSP, THIEF = 901, 344003, 307001
 CALL = {"number": 1, "services": 4, "nature": "MEDICAL", "postcode": "3512JE", "house_number": "14", "caller_waits": True}
-
-
-class Checks:
-    def __init__(self):
-        self.passed = self.failed = 0
-
-    def check(self, name, good, detail=""):
-        self.passed += bool(good)
-        self.failed += not good
-        print(("ok   " if good else "FAIL ") + name + ("" if good else f": {detail}"))
-
-    def refused(self, name, status, field, call):
-        try:
-            call()
-        except Refused as why:
-            good = why.status == status and (field is None or why.error.get("field") == field) and why.error.get("message")
-            self.check(name, good, str(why))
-        else:
-            self.check(name, False, "it was taken")
 
 
 def api(checks, region):
@@ -92,7 +72,7 @@ def network(checks, region):
     checks.check("noise on the listening port leaves the CP standing", cp.is_ready())
     region.wait_for_links()
     identifier = region.nodes[NSP].send("text", [CP], {"text": "na het lawaai"})
-    wait_for("a message after the noise", lambda: any(m["id"] == identifier for m in cp.inbox()), 30)
+    wait_for("a message after the noise", lambda: cp.has(identifier), 30)
     checks.check("and traffic goes on", True)
 
 
@@ -100,9 +80,7 @@ def revocation(checks, region):
     cp, thief = region.nodes[CP], region.nodes[THIEF]
     checks.check("before: the NSP is linked", thief.link_is_up(CP))
     cpctl("region", "revoke", region.authority, "--node", THIEF, "--last", "1/0", "--reason", "laptop gestolen")
-    newest = sorted(os.listdir(os.path.join(region.authority, "updates")))[-1]
-    with open(os.path.join(region.authority, "updates", newest), "rb") as update:
-        record = update.read()
+    record = region.newest_update()
     checks.refused("an update with one byte changed is refused", 403, None,
                    lambda: cp.call("POST", "/v1/directory", record[:40] + bytes([record[40] ^ 1]) + record[41:]))
     cp.call("POST", "/v1/directory", record)
@@ -113,10 +91,10 @@ def revocation(checks, region):
     checks.refused("the same update again is no second one", 409, None, lambda: cp.call("POST", "/v1/directory", record))
 
 
-def files(checks, region, folder):
+def files(checks, region):
     nsp = region.nodes[NSP]
     good = open(nsp.conf).read()
-    path = os.path.join(folder, "broken.conf")
+    path = os.path.join(region.folder, "broken.conf")
     for name, text, words in (
             ("a word that is none", good.replace("number =", "nummer ="), "nummer"),
             ("a port that is none", good.replace("tcp://127.0.0.1:", "tcp://localhost:"), "tcp://"),
@@ -143,31 +121,21 @@ def files(checks, region, folder):
     checks.check("and with its key it works again", nsp.is_ready())
 
 
-def main():
-    checks = Checks()
-    folder = tempfile.mkdtemp(prefix="cpd-refusals-")
-    region = Region(folder, seed=3)
-    try:
-        region.add(CP, "cp", "Coördinatiepunt")
-        region.add(NSP, "nsp", "NSP Lombok", "GM0344")
-        region.add(THIEF, "nsp", "NSP Kruiskamp", "GM0307")
-        region.admit()
-        region.wire_up(region.nodes[CP], [region.nodes[NSP], region.nodes[THIEF]])
-        region.configure()
-        region.start()
-        region.wait_for_links()
-        api(checks, region)
-        network(checks, region)
-        revocation(checks, region)
-        files(checks, region, folder)
-        checks.check("the daemons all live", all(node.is_running() for node in region.nodes.values()))
-    except (TimeoutError, RuntimeError) as why:
-        checks.check(str(why), False)
-    finally:
-        region.close()
-    print(f"{checks.passed} passed, {checks.failed} failed")
-    return 1 if checks.failed else 0
+def refusals(checks, region):
+    region.add(CP, "cp", "Coördinatiepunt")
+    region.add(NSP, "nsp", "NSP Lombok", "GM0344")
+    region.add(THIEF, "nsp", "NSP Kruiskamp", "GM0307")
+    region.admit()
+    region.wire_up(region.nodes[CP], [region.nodes[NSP], region.nodes[THIEF]])
+    region.configure()
+    region.start()
+    region.wait_for_links()
+    api(checks, region)
+    network(checks, region)
+    revocation(checks, region)
+    files(checks, region)
+    checks.check("the daemons all live", all(node.is_running() for node in region.nodes.values()))
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(test_region("refusals", refusals, seed=3))
