@@ -149,6 +149,29 @@ static enum cpd_error put_counter(struct turn *turn, const char *name, uint64_t 
 	return turn_put(turn, TABLE_META, &key, (struct slice){ value.bytes, value.len });
 }
 
+/* The epoch of the floor, then epoch, floor and end of each elder. See floors_get. */
+static enum cpd_error put_floors(struct turn *turn, struct relay_counters *stored, const struct relay_counters *counters)
+{
+	struct store_key key = store_key_name("floor_epochs");
+	uint64_t numbers[FLOOR_NUMBERS] = { counters->epoch };
+	uint8_t bytes[8 * FLOOR_NUMBERS];
+
+	if (stored->epoch == counters->epoch && !memcmp(stored->elders, counters->elders, sizeof(stored->elders)))
+		return CPD_OK;
+	for (size_t i = 0; i < RELAY_ELDERS; i++) {
+		const struct elder_floor *elder = &counters->elders[i];
+
+		numbers[1 + 3 * i] = elder->epoch;
+		numbers[2 + 3 * i] = elder->floor;
+		numbers[3 + 3 * i] = elder->end;
+	}
+	for (size_t i = 0; i < FLOOR_NUMBERS; i++)
+		memcpy(bytes + 8 * i, store_value_u64(numbers[i]).bytes, 8);
+	stored->epoch = counters->epoch;
+	memcpy(stored->elders, counters->elders, sizeof(stored->elders));
+	return turn_put(turn, TABLE_META, &key, (struct slice){ bytes, sizeof(bytes) });
+}
+
 static enum cpd_error put_counters(struct node *node, struct turn *turn, const struct relay_counters *counters)
 {
 	struct relay_counters *stored = &node->stored;
@@ -164,6 +187,8 @@ static enum cpd_error put_counters(struct node *node, struct turn *turn, const s
 		error = put_counter(turn, "presence_counter", &stored->presence_counter, counters->presence_counter);
 	if (!error)
 		error = put_counter(turn, "floor", &stored->floor, counters->floor);
+	if (!error)
+		error = put_floors(turn, stored, counters);
 	return error;
 }
 
@@ -201,7 +226,7 @@ static enum cpd_error announce(struct node *node, struct turn *turn, const struc
 	return after ? keep_bytes(after, (struct slice){ record, len }) : CPD_ERR_NOMEM;
 }
 
-static enum cpd_error ask(struct turn *turn, const struct relay_effect *effect, uint32_t self, uint32_t epoch)
+static enum cpd_error ask(struct turn *turn, const struct relay_effect *effect, uint32_t self)
 {
 	bool is_floor = effect->type == EFFECT_WANT_FLOOR;
 	struct after *after = after_add(turn, AFTER_WORK);
@@ -215,7 +240,7 @@ static enum cpd_error ask(struct turn *turn, const struct relay_effect *effect, 
 	after->work->own_node = is_floor ? self : effect->node;
 	after->work->after = effect->id;
 	if (is_floor)
-		after->work->after = (struct message_id){ self, epoch, effect->sequence ? effect->sequence - 1 : 0 };
+		after->work->after = (struct message_id){ self, effect->epoch, effect->sequence ? effect->sequence - 1 : 0 };
 	return CPD_OK;
 }
 
@@ -224,8 +249,11 @@ static enum cpd_error purge_later(struct node *node, const struct relay_effect *
 	struct relay_effect *purges;
 
 	for (size_t i = 0; i < node->purge_count; i++) {
-		if (node->purges[i].node == effect->node && node->purges[i].epoch == effect->epoch) {
-			node->purges[i].sequence = effect->sequence;
+		struct relay_effect *known = &node->purges[i];
+
+		if (known->type == effect->type && known->node == effect->node && known->epoch == effect->epoch) {
+			known->sequence = effect->sequence;
+			known->at_ms = effect->at_ms;
 			return CPD_OK;
 		}
 	}
@@ -238,7 +266,8 @@ static enum cpd_error purge_later(struct node *node, const struct relay_effect *
 		node->idle_since_ms = node_ms(node);
 	node->purges = purges;
 	node->purges[node->purge_count] = *effect;
-	node->purges[node->purge_count++].counter = 0;  /* how far it came */
+	/* how far it came */
+	node->purges[node->purge_count++].id = (struct message_id){ effect->node, effect->type == EFFECT_PURGE_BELOW ? effect->epoch : 0, 0 };
 	return CPD_OK;
 }
 
@@ -334,6 +363,7 @@ static enum cpd_error effect_take(struct node *node, struct turn *turn, const st
 	case EFFECT_PUT_COUNTERS:
 		return put_counters(node, turn, &effect->counters);
 	case EFFECT_PURGE_BELOW:
+	case EFFECT_PURGE_ELDERS:
 		return purge_later(node, effect);
 	case EFFECT_JOURNAL:
 		return journal_put(node, turn, effect, now);
@@ -350,7 +380,7 @@ static enum cpd_error effect_take(struct node *node, struct turn *turn, const st
 		return leave_later(turn, AFTER_ROWS, effect);
 	case EFFECT_WANT_OWN:
 	case EFFECT_WANT_FLOOR:
-		return ask(turn, effect, node->self, node->epoch);
+		return ask(turn, effect, node->self);
 	case EFFECT_RAISE_EPOCH:
 		if (effect->epoch > node->raise_epoch)
 			node->raise_epoch = effect->epoch;
@@ -440,7 +470,7 @@ static bool own_visit(void *context, const struct store_key *key, struct slice v
 
 enum cpd_error own_scan(struct node *node, struct work *work, const struct moment *now)
 {
-	struct message_id id = work->after.sequence ? work->after : (struct message_id){ node->self, work->is_floor ? node->epoch : 0, 0 };
+	struct message_id id = work->after.origin ? work->after : (struct message_id){ node->self, 0, 0 };
 	struct store_key from = store_key_id(&id);
 	struct own_scan scan = { work, 0 };
 	size_t damaged = 0;
@@ -464,27 +494,31 @@ enum cpd_error own_scan(struct node *node, struct work *work, const struct momen
 	work->event.own = work->own;
 	work->event.own_count = work->own_count;
 	work->event.own_node = work->own_node;
+	work->event.id = work->after;
 	work->event.own_end = work->own_count < RELAY_ROWS_MAX;
 	return turn_event(node, &work->event, now);
 }
 
-/* ---------------------------------------------------------------- forgetting below a floor */
+/* ---------------------------------------------------------------- forgetting below a floor, and elder epochs */
 
 struct purge_scan { struct turn *turn; struct relay_effect *what; size_t looked; bool is_over; enum cpd_error error; };
 
 static bool purge_visit(void *context, const struct store_key *key, struct slice value)
 {
 	struct purge_scan *scan = context;
+	struct relay_effect *what = scan->what;
+	bool is_below = what->type == EFFECT_PURGE_BELOW;
 	struct custody custody;
 	struct message_id id;
 
-	if (store_key_read_id(key, &id) || id.sequence >= scan->what->sequence) {
+	if (store_key_read_id(key, &id) || (is_below ? id.sequence >= what->sequence : id.epoch >= what->epoch)) {
 		scan->is_over = true;
 		return false;
 	}
-	scan->what->counter = id.sequence;
+	what->id = id;
 	custody_init(&custody);
-	if (!custody_decode(value, &custody) && !(custody.flags & CUSTODY_HAS_ENVELOPE) && !custody.timer_ms)
+	if (!custody_decode(value, &custody) && !(custody.flags & CUSTODY_HAS_ENVELOPE) && !custody.timer_ms
+	    && (is_below || custody.since.custody_ms < what->at_ms))
 		scan->error = store_batch_delete(scan->turn->batch, TABLE_CUSTODY, key);
 	custody_clear(&custody);
 	return !scan->error && ++scan->looked < PURGE_ROWS;
@@ -494,7 +528,6 @@ static bool purge_visit(void *context, const struct store_key *key, struct slice
 enum cpd_error purge(struct node *node, struct turn *turn)
 {
 	struct purge_scan scan = { .turn = turn };
-	struct message_id id;
 	struct store_key from;
 	size_t damaged = 0;
 	enum cpd_error error;
@@ -502,9 +535,8 @@ enum cpd_error purge(struct node *node, struct turn *turn)
 	if (!node->purge_count)
 		return CPD_OK;
 	scan.what = &node->purges[node->purge_count - 1];
-	id = (struct message_id){ scan.what->node, scan.what->epoch, scan.what->counter };
-	from = store_key_id(&id);
-	error = store_scan(node->store, TABLE_CUSTODY, &from, 8, true, SIZE_MAX, purge_visit, &scan, &damaged);
+	from = store_key_id(&scan.what->id);
+	error = store_scan(node->store, TABLE_CUSTODY, &from, scan.what->type == EFFECT_PURGE_BELOW ? 8 : 4, true, SIZE_MAX, purge_visit, &scan, &damaged);
 	if (error && error != CPD_ERR_NOT_FOUND)
 		return error;
 	if (scan.is_over || scan.looked < PURGE_ROWS)

@@ -108,6 +108,7 @@ struct node {
 	struct witness_note *witness; size_t witness_count, witness_capacity;
 
 	uint64_t next_news;
+#define FLOOR_NUMBERS (1 + 3 * RELAY_ELDERS) /* in the meta row of the epochs that have a floor */
 	struct relay_counters stored; uint64_t stored_news; /* as the last turn wrote them */
 	struct { node_listener *listener; void *context; } listeners[NODE_LISTENERS];
 	size_t listener_count;

@@ -173,6 +173,32 @@ static enum cpd_error restore_table(struct node *node, enum store_table table, s
 	return error && error != CPD_ERR_NOT_FOUND ? error : restore.error;
 }
 
+static enum cpd_error floors_get(struct node *node)
+{
+	struct relay_counters *stored = &node->stored;
+	struct store_key key = store_key_name("floor_epochs");
+	uint8_t *value;
+	size_t len;
+	enum cpd_error error = node_load(node, TABLE_META, &key, &value, &len);
+
+	stored->epoch = 0;
+	memset(stored->elders, 0, sizeof(stored->elders));
+	if (error)
+		return error == CPD_ERR_NOT_FOUND ? CPD_OK : error;
+	if (len != 8 * FLOOR_NUMBERS) {
+		free(value);
+		return CPD_ERR_DAMAGED;
+	}
+	stored->epoch = (uint32_t)time_of(value);
+	for (size_t i = 0; i < RELAY_ELDERS; i++) {
+		const uint8_t *at = value + 8 * (1 + 3 * i);
+
+		stored->elders[i] = (struct elder_floor){ (uint32_t)time_of(at), (uint64_t)time_of(at + 8), (uint64_t)time_of(at + 16) };
+	}
+	free(value);
+	return CPD_OK;
+}
+
 static enum cpd_error counters_get(struct node *node)
 {
 	struct relay_counters *stored = &node->stored;
@@ -191,6 +217,8 @@ static enum cpd_error counters_get(struct node *node)
 		error = meta_get(node, "presence_counter", &stored->presence_counter);
 	if (!error)
 		error = meta_get(node, "floor", &stored->floor);
+	if (!error)
+		error = floors_get(node);
 	if (!error)
 		error = meta_get(node, "next_journal", &node->stored_news);
 	node->next_news = node->stored_news ? node->stored_news : 1;

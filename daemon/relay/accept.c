@@ -73,8 +73,8 @@ static void state_is_final(struct relay *relay, struct custody *custody)
 		return;
 	custody->flags |= CUSTODY_IS_CLOSED | CUSTODY_IS_FINAL;
 	custody_changed(relay, custody);
-	if (custody->id.epoch == relay->config.epoch && custody->id.sequence == relay->counters.floor)
-		effect_add(relay, EFFECT_WANT_FLOOR)->sequence = relay->counters.floor;
+	if (custody->id.sequence == own_floor(relay, custody->id.epoch, NULL))
+		floor_ask(relay, custody->id.epoch);
 }
 
 /* A transit copy that every next hop has taken needs its bytes no longer; the record stays, so that a
@@ -258,6 +258,7 @@ static void custody_fill(const struct relay *relay, struct custody *custody, con
 	custody->created_s = header->created_s;
 	custody->lifetime_s = header->lifetime_s;
 	custody->large_length = header->large_length;
+	custody->group = header->group_count ? header->groups[0] : (struct group_ref){ 0, 0 };
 	custody->in_reply_to = header->in_reply_to;
 	custody->supersedes = header->supersedes;
 	custody->since = relay->now;

@@ -103,6 +103,7 @@ struct relay {
 	uint8_t **bytes; size_t bytes_count, bytes_capacity;   /* copies that effects lead into */
 	int64_t announce_at_ms;
 	bool ask_is_due;             /* a window ran low while no turn was open */
+	bool floors_are_due;         /* at the start: what was final may have been stored without its floor */
 	/* of the event being handled */
 	const struct relay_event *event;
 	const struct relay_facts *facts;
@@ -179,6 +180,12 @@ void handle_timer(struct relay *relay);
 void handle_own(struct relay *relay);
 void origin_end(struct relay *relay, struct custody *custody, enum level level, unsigned flag, enum journal_what what);
 bool is_expired_in_transit(const struct relay *relay, const struct custody *custody);
+/* The epoch in the configuration begins, unless it has. */
+void floors_begin(struct relay *relay);
+/* Own floor in an epoch; 0: not known. end may be NULL: where no floor of it can pass. */
+uint64_t own_floor(const struct relay *relay, uint32_t epoch, uint64_t *end);
+void floor_ask(struct relay *relay, uint32_t epoch);
+void floors_ask(struct relay *relay);             /* of every epoch that is not final to its end */
 
 /* body.c */
 bool body_take(struct relay *relay, enum cpd_reason *reason); /* MESSAGE with a large body: true when it is complete */

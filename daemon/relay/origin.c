@@ -98,7 +98,7 @@ static void finalise(struct relay *relay, struct custody *custody)
 	journal(relay, JOURNAL_RELEASED, custody, 0, 0, LEVEL_NONE, REFUSED_NONE);
 	if (!(custody->flags & CUSTODY_IS_ADDRESSEE))
 		envelope_drop(relay, custody);
-	effect_add(relay, EFFECT_WANT_FLOOR)->sequence = relay->counters.floor;
+	floor_ask(relay, custody->id.epoch);
 }
 
 static void offer_again(struct relay *relay, struct custody *custody)
@@ -174,39 +174,124 @@ void handle_timer(struct relay *relay)
 	origin_timer(relay, custody);
 }
 
+/* ---------------------------------------------------------------- floors */
+
+void floors_begin(struct relay *relay)
+{
+	struct relay_counters *counters = &relay->counters;
+
+	relay->floors_are_due = true;
+	if (counters->epoch == relay->config.epoch)
+		return;
+	if (counters->epoch) {
+		for (size_t i = RELAY_ELDERS - 1; i > 0; i--)
+			counters->elders[i] = counters->elders[i - 1];
+		counters->elders[0] = (struct elder_floor){ counters->epoch, counters->floor, counters->next_sequence };
+		counters->floor = counters->next_sequence;
+	}
+	counters->epoch = relay->config.epoch;
+	relay->counters_dirty = true;
+}
+
+uint64_t own_floor(const struct relay *relay, uint32_t epoch, uint64_t *end)
+{
+	const struct relay_counters *counters = &relay->counters;
+
+	if (end)
+		*end = counters->next_sequence;
+	if (epoch == relay->config.epoch)
+		return counters->floor;
+	for (size_t i = 0; epoch && i < RELAY_ELDERS; i++) {
+		if (counters->elders[i].epoch != epoch)
+			continue;
+		if (end)
+			*end = counters->elders[i].end;
+		return counters->elders[i].floor;
+	}
+	return 0;
+}
+
+void floor_ask(struct relay *relay, uint32_t epoch)
+{
+	uint64_t end, floor = own_floor(relay, epoch, &end);
+	struct relay_effect *effect;
+
+	if (!floor || floor >= end)
+		return;
+	effect = effect_add(relay, EFFECT_WANT_FLOOR);
+	effect->epoch = epoch;
+	effect->sequence = floor;
+}
+
+void floors_ask(struct relay *relay)
+{
+	relay->floors_are_due = false;
+	floor_ask(relay, relay->config.epoch);
+	for (size_t i = 0; i < RELAY_ELDERS; i++)
+		floor_ask(relay, relay->counters.elders[i].epoch);
+}
+
+/* The lowest own message of an epoch that is not final, among those whose commit is still under way:
+ * what was asked of the store does not hold them. */
+static uint64_t lowest_in_overlay(const struct relay *relay, uint32_t epoch)
+{
+	const struct overlay_entry *entry;
+	uint64_t lowest = UINT64_MAX;
+	size_t at = 0;
+
+	while ((entry = map_next(&relay->overlay, &at))) {
+		const struct custody *custody = &entry->custody;
+		if (!entry->is_deleted && custody->id.origin == relay->config.self && custody->id.epoch == epoch
+		    && custody->flags & CUSTODY_IS_ORIGIN && !(custody->flags & CUSTODY_IS_FINAL) && custody->id.sequence < lowest)
+			lowest = custody->id.sequence;
+	}
+	return lowest;
+}
+
+static void floor_rise(struct relay *relay, uint32_t epoch, uint64_t floor)
+{
+	struct relay_effect *effect;
+
+	if (epoch == relay->config.epoch)
+		relay->counters.floor = floor;
+	for (size_t i = 0; i < RELAY_ELDERS; i++)
+		if (relay->counters.elders[i].epoch == epoch)
+			relay->counters.elders[i].floor = floor;
+	relay->counters_dirty = true;
+	effect = effect_add(relay, EFFECT_PURGE_BELOW);
+	effect->node = relay->config.self;
+	effect->epoch = epoch;
+	effect->sequence = floor;
+	announce_soon(relay, 1000);
+}
+
 /* Everything below the first own message that is not final may be forgotten by everyone. */
 static void floor_advance(struct relay *relay)
 {
 	const struct relay_event *event = relay->event;
-	uint64_t floor = relay->counters.floor;
-	struct relay_effect *effect;
-	bool is_blocked = false;
+	uint32_t epoch = event->id.epoch;
+	uint64_t end, before = own_floor(relay, epoch, &end), floor = before, lowest = lowest_in_overlay(relay, epoch);
+	bool is_blocked = false, is_end = event->own_end;
 
 	for (size_t i = 0; i < event->own_count && !is_blocked; i++) {
-		const struct custody *custody = custody_of(relay, &event->own[i]);
+		const struct message_id *id = &event->own[i];
+		const struct custody *custody = custody_of(relay, id);
 
-		if (event->own[i].epoch != relay->config.epoch || event->own[i].sequence < floor)
+		is_end |= id->epoch > epoch;
+		if (id->epoch != epoch || id->sequence < floor)
 			continue;
-		if (custody && !(custody->flags & CUSTODY_IS_FINAL)) {
-			floor = event->own[i].sequence;
-			is_blocked = true;
-		} else {
-			floor = event->own[i].sequence + 1;
-		}
+		is_blocked = custody && !(custody->flags & CUSTODY_IS_FINAL);
+		floor = id->sequence + !is_blocked;
 	}
-	if (!is_blocked && event->own_end)
-		floor = relay->counters.next_sequence;
-	if (floor <= relay->counters.floor)
+	if (!is_blocked && is_end)
+		floor = end;
+	if (floor > lowest)
+		floor = lowest;
+	if (!before || floor <= before || floor > end)
 		return;
-	relay->counters.floor = floor;
-	relay->counters_dirty = true;
-	effect = effect_add(relay, EFFECT_PURGE_BELOW);
-	effect->node = relay->config.self;
-	effect->epoch = relay->config.epoch;
-	effect->sequence = floor;
-	announce_soon(relay, 1000);
-	if (!is_blocked && !event->own_end)
-		effect_add(relay, EFFECT_WANT_FLOOR)->sequence = floor;
+	floor_rise(relay, epoch, floor);
+	if (!is_blocked && !is_end)
+		floor_ask(relay, epoch);
 }
 
 /* An addressee whose disk was lost is offered again all that is in retention. */

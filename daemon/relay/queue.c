@@ -237,6 +237,30 @@ void relay_item_gone(struct relay *relay, uint32_t link, const struct item_ref *
 		relay->ask_is_due = true;
 }
 
+/* Many members of one group go as a bitmap over its version instead of by number, where that is shorter. */
+static void recipients_to_bitmap(const struct relay *relay, const struct custody *custody, struct trailer *trailer)
+{
+	const struct group *group = custody->group.number
+	    ? directory_group(relay->config.directory, custody->group.number, custody->group.version) : NULL;
+	size_t found = 0, len = group ? (group->member_count + 7) / 8 : 0;
+
+	if (!group || trailer->recipient_count * 2 <= len || group->member_count > LIMIT_GROUP_MEMBERS)
+		return;
+	for (size_t i = 0; i < group->member_count; i++)
+		for (size_t j = 0; j < trailer->recipient_count; j++)
+			if (trailer->recipients[j] == group->members[i]) {
+				trailer->member_bitmap[i / 8] |= (uint8_t)(1u << (i % 8));
+				found++;
+			}
+	if (found != trailer->recipient_count) {
+		/* somebody is addressed by number too: the list names all */
+		memset(trailer->member_bitmap, 0, sizeof(trailer->member_bitmap));
+		return;
+	}
+	trailer->member_bitmap_len = len;
+	trailer->recipient_count = 0;
+}
+
 enum cpd_error relay_make_trailer(const struct relay *relay, const struct custody *custody,
     const struct item_ref *ref, uint32_t link, const struct moment *now, struct trailer *out)
 {
@@ -262,6 +286,7 @@ enum cpd_error relay_make_trailer(const struct relay *relay, const struct custod
 		return CPD_ERR_NOT_FOUND;
 	}
 	out->recipient_count = count;
+	recipients_to_bitmap(relay, custody, out);
 	out->age_s = custody_age_s(custody, now);
 	out->hop_limit = custody->hop_limit ? custody->hop_limit - 1 : 0;
 	memcpy(out->trace, custody->trace, sizeof(out->trace));

@@ -38,6 +38,7 @@ struct relay *relay_new(const struct relay_config *config, const struct relay_co
 		relay->counters.receipt_counter = 1;
 	if (!relay->counters.floor)
 		relay->counters.floor = 1;
+	floors_begin(relay);
 	relay->presence_counter = relay->counters.presence_counter;
 	relay->announce_at_ms = INT64_MAX;
 	relay->now = *now;
@@ -478,6 +479,8 @@ enum cpd_error relay_end_turn(struct relay *relay)
 		effect->custody = entry->is_deleted ? NULL : &entry->custody;
 	}
 	relay->dirty_count = 0;
+	if (relay->floors_are_due)
+		floors_ask(relay);
 	windows_ask(relay);
 	if (relay->counters_dirty) {
 		effect_add(relay, EFFECT_PUT_COUNTERS)->counters = relay->counters;

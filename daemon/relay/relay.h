@@ -44,8 +44,17 @@ struct relay_config {
  * re-offer 1 h, grace 72 h, reroute 10 s, presence 60 s, refusal 5 s); self, epoch, directory, routes stay 0. */
 void relay_config_init(struct relay_config *config);
 
-/* Counters that outlive the relay; restored from meta at start and stored by PUT_COUNTERS. */
-struct relay_counters { uint64_t next_sequence, next_row, next_inbox, receipt_counter, presence_counter, floor; };
+/* Counters that outlive the relay; restored from meta at start and stored by PUT_COUNTERS. Sequences go on
+ * through epochs. A floor holds for its epoch; of the epochs before, newest first, the store may hold
+ * messages that are not final yet. `end` is the first sequence that this store did not give in it: what a
+ * lost disk gave beyond, nobody can declare final any more, so no floor ever passes it. */
+struct elder_floor { uint32_t epoch; uint64_t floor, end; };   /* epoch 0: none */
+#define RELAY_ELDERS (LIMIT_FLOORS - 1)
+struct relay_counters {
+	uint64_t next_sequence, next_row, next_inbox, receipt_counter, presence_counter, floor;
+	uint32_t epoch;                        /* of floor; 0: never started */
+	struct elder_floor elders[RELAY_ELDERS];
+};
 
 struct relay;
 struct relay *relay_new(const struct relay_config *config, const struct relay_counters *counters, const struct moment *now);
@@ -89,7 +98,7 @@ struct relay_event {
 	struct item_ref ref;                     /* ACKED, REFUSED, RETURNED, WANTED */
 	enum cpd_reason reason;                  /* REFUSED; OPERATE refuse */
 	struct slice held;                       /* WANTED: leaf bitmap; MESSAGE with a large body: leaves on disk here */
-	struct message_id id;                    /* OPERATE, TIMER, LEAF */
+	struct message_id id;                    /* OPERATE, TIMER, LEAF; OWN answering WANT_FLOOR: its epoch */
 	int64_t due_ms;                          /* TIMER: as in the row's key */
 	uint32_t leaf_index; struct slice leaf;  /* LEAF, checked by the host with tree_verify_leaf */
 	enum relay_act act; const char *remark;  /* OPERATE; remark may be NULL */
@@ -134,6 +143,7 @@ enum relay_effect_type {
 	EFFECT_PUT_PRESENCE,   /* node, at_ms heard, bytes */
 	EFFECT_PUT_COUNTERS,   /* counters */
 	EFFECT_PURGE_BELOW,    /* node, epoch, sequence: custody rows below it that hold no envelope may go */
+	EFFECT_PURGE_ELDERS,   /* node, epoch, at_ms: custody rows of its epochs before this one that hold no envelope and came before at_ms */
 	EFFECT_JOURNAL,        /* what, id, node, link, level, reason, precedence: log, journal, live updates */
 	/* after the commit */
 	EFFECT_SETTLE,         /* link, serial, reason */
@@ -145,7 +155,7 @@ enum relay_effect_type {
 	/* questions to the host; answered by an event in a later turn */
 	EFFECT_WANT_ROWS,      /* link, precedence, counter (after), is_reroute */
 	EFFECT_WANT_OWN,       /* node, id (after): own epoch(s), not final, up to RELAY_ROWS_MAX */
-	EFFECT_WANT_FLOOR,     /* sequence: from it on, own messages in order; answer OWN with own_node = self */
+	EFFECT_WANT_FLOOR,     /* epoch, sequence: from it on, own messages in order; answer OWN with own_node = self */
 	/* alarms that need the shell */
 	EFFECT_RAISE_EPOCH,    /* epoch: at least this; then the relay is built again */
 	EFFECT_REISSUE         /* id: its id is taken by another content elsewhere: author it again under a new epoch */

@@ -10,6 +10,7 @@
 #define REROUTE_SETTLE_MS 1000
 #define ANNOUNCE_SETTLE_MS 500
 #define CANDIDATES 16
+#define ELDERS_KEPT_MS (INT64_C(1000) * LIMIT_LIFETIME_MAX_S)
 /* A presence that tells nothing new but its time is stored this seldom: a commit costs a wake-up. */
 #define PRESENCE_STORE_MS (10 * 60000)
 
@@ -59,7 +60,7 @@ uint64_t floor_of(const struct relay *relay, uint32_t origin, uint32_t epoch)
 	const struct peer *peer = peer_of(relay, origin);
 
 	if (origin == relay->config.self)
-		return epoch == relay->config.epoch ? relay->counters.floor : 0;
+		return own_floor(relay, epoch, NULL);
 	if (!peer || !peer->has_presence)
 		return 0;
 	for (size_t i = 0; i < peer->presence.floor_count; i++)
@@ -345,14 +346,47 @@ static bool same_homes(const struct presence *a, const struct presence *b)
 	return a->home_count == b->home_count && !memcmp(a->homes, b->homes, a->home_count * sizeof(a->homes[0]));
 }
 
-/* A floor never falls; one that does tells of a store that was put back. */
+/* A floor never falls; one that does tells of a store that was put back. With a new epoch its node has
+ * seen so itself. */
 static bool floors_fall(const struct presence *held, const struct presence *told)
 {
-	for (size_t i = 0; i < told->floor_count; i++)
+	for (size_t i = 0; i < told->floor_count && told->epoch == held->epoch; i++)
 		for (size_t j = 0; j < held->floor_count; j++)
 			if (told->floors[i].epoch == held->floors[j].epoch && told->floors[i].floor < held->floors[j].floor)
 				return true;
 	return false;
+}
+
+/* What was told of an elder epoch before its store was put back stays true: that is final. */
+static void floors_keep(const struct presence *held, struct presence *told)
+{
+	for (size_t i = 0; i < held->floor_count; i++) {
+		const struct epoch_floor *floor = &held->floors[i];
+		size_t j = 0;
+
+		while (j < told->floor_count && told->floors[j].epoch != floor->epoch)
+			j++;
+		if (j == LIMIT_FLOORS)
+			continue;
+		if (j == told->floor_count)
+			told->floors[told->floor_count++] = *floor;
+		else if (told->floors[j].floor < floor->floor)
+			told->floors[j].floor = floor->floor;
+	}
+}
+
+/* What its node lost with a disk it will never declare final. Nobody offers it any more when the longest
+ * lifetime is over, so a record of it may go; a copy that still waits here (FLASH) stays. */
+static void elders_purge(struct relay *relay, const struct presence *told)
+{
+	struct relay_effect *effect;
+
+	if (told->epoch < 2 || relay->now.custody_ms <= ELDERS_KEPT_MS)
+		return;
+	effect = effect_add(relay, EFFECT_PURGE_ELDERS);
+	effect->node = told->node;
+	effect->epoch = told->epoch;
+	effect->at_ms = relay->now.custody_ms - ELDERS_KEPT_MS;
 }
 
 static bool floors_purge(struct relay *relay, const struct presence *held, const struct presence *told)
@@ -399,7 +433,7 @@ void presence_is_served(struct relay *relay, uint32_t node)
 void handle_heard(struct relay *relay)
 {
 	const struct verified_presence *heard = relay->event->presence;
-	const struct presence *told = &heard->presence;
+	struct presence merged = heard->presence, *told = &merged;
 	int64_t heard_ms = relay->now.custody_ms - (int64_t)relay->event->presence_age_s * 1000;
 	struct peer *peer;
 	bool is_new_epoch, homes_changed, is_first, floor_rose;
@@ -430,7 +464,11 @@ void handle_heard(struct relay *relay)
 	is_first = !peer->has_presence;
 	is_new_epoch = is_first ? told->epoch > 1 : told->epoch > peer->presence.epoch;
 	homes_changed = is_first || !same_homes(told, &peer->presence);
+	if (!is_first)
+		floors_keep(&peer->presence, told);
 	floor_rose = floors_purge(relay, is_first ? NULL : &peer->presence, told);
+	if (floor_rose)
+		elders_purge(relay, told);
 	peer->presence = *told;
 	peer->has_presence = true;
 	peer->heard_ms = heard_ms;
@@ -462,9 +500,12 @@ static void announce(struct relay *relay)
 	for (size_t i = 0; i < relay->link_count && own->home_count < LIMIT_HOMES; i++)
 		if (relay->links[i]->is_up)
 			own->homes[own->home_count++] = relay->links[i]->node;
-	own->floors[0].epoch = relay->config.epoch;
-	own->floors[0].floor = relay->counters.floor;
-	own->floor_count = 1;
+	own->floors[own->floor_count++] = (struct epoch_floor){ relay->config.epoch, relay->counters.floor };
+	for (size_t i = 0; i < RELAY_ELDERS; i++) {
+		const struct elder_floor *elder = &relay->counters.elders[i];
+		if (elder->epoch && elder->floor > 1)
+			own->floors[own->floor_count++] = (struct epoch_floor){ elder->epoch, elder->floor };
+	}
 	own->clock_quality = relay->now.quality;
 	if (relay->now.wall_ms > 0)
 		own->time_s = (uint32_t)(relay->now.wall_ms / 1000);

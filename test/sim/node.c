@@ -105,9 +105,6 @@ void node_boot(struct sim_node *node)
 	if (meta.epoch == 0 || meta.epoch != node->identity_epoch) { /* new, restored or raised: nothing may be authored under an old one */
 		node->identity_epoch = (meta.epoch > node->identity_epoch ? meta.epoch : node->identity_epoch) + 1;
 		meta.epoch = node->identity_epoch;
-		meta.counters.next_sequence = 0;
-		meta.counters.receipt_counter = 0;
-		meta.counters.floor = 0;
 		write_meta(node, &meta);
 		trace(node->world, node, NULL, "epoch %u", node->identity_epoch);
 	}
@@ -237,7 +234,7 @@ static void raise_epoch(struct sim_node *node)
 	node->world->figures->branches[BRANCH_EPOCH_RAISED]++;
 	if (node->identity_epoch + 1 < node->raise_to)
 		node->identity_epoch = node->raise_to - 1;
-	node->identity_epoch++;     /* differs from the store's: the boot takes one more and a fresh sequence */
+	node->identity_epoch++;     /* differs from the store's: the boot takes one more */
 	node_rebuild(node);
 }
 
@@ -619,6 +616,25 @@ static void purge_below(struct decision *turn, const struct relay_effect *effect
 	}
 }
 
+static void purge_elders(struct decision *turn, const struct relay_effect *effect)
+{
+	struct sim_node *node = turn->node;
+	struct disk_key prefix = disk_key_origin(effect->node);
+	const struct disk_rows *rows = &node->disk.tables[DISK_CUSTODY];
+	for (size_t at = disk_seek(&node->disk, DISK_CUSTODY, &prefix); at < rows->count && disk_has_prefix(rows->rows[at], &prefix); at++) {
+		struct message_id id;
+		struct custody custody;
+		disk_read_id(rows->rows[at]->key.bytes, &id);
+		if (id.epoch >= effect->epoch)
+			break;
+		if (custody_decode(slice_of(rows->rows[at]), &custody) != CPD_OK)
+			continue;
+		if (!(custody.flags & CUSTODY_HAS_ENVELOPE) && custody.since.custody_ms < effect->at_ms)
+			batch_delete(&turn->batch->changes, DISK_CUSTODY, rows->rows[at]->key);
+		custody_clear(&custody);
+	}
+}
+
 static bool take_stored(struct decision *turn, const struct relay_effect *effect)
 {
 	struct disk_batch *changes = &turn->batch->changes;
@@ -646,6 +662,7 @@ static bool take_stored(struct decision *turn, const struct relay_effect *effect
 	case EFFECT_PUT_PRESENCE: put_dated(turn, DISK_PRESENCE, disk_key_number(effect->node), effect->at_ms, effect->bytes); break;
 	case EFFECT_PUT_COUNTERS: break; /* with the meta row of every turn */
 	case EFFECT_PURGE_BELOW: purge_below(turn, effect); break;
+	case EFFECT_PURGE_ELDERS: purge_elders(turn, effect); break;
 	default: return false;
 	}
 	return true;
@@ -699,7 +716,7 @@ static void take_told(struct decision *turn, const struct relay_effect *effect)
 		node_input(node, &later, false);
 		break;
 	case EFFECT_WANT_FLOOR:
-		later.event = (struct relay_event){.type = RELAY_OWN, .own_node = node->number, .id = {node->number, effect->epoch != 0 ? effect->epoch : node_epoch(node), effect->sequence}};
+		later.event = (struct relay_event){.type = RELAY_OWN, .own_node = node->number, .id = {node->number, effect->epoch, effect->sequence}};
 		node_input(node, &later, false);
 		break;
 	case EFFECT_RAISE_EPOCH:
