@@ -92,18 +92,26 @@ static void held_take(struct body_in *body, const struct relay_event *event, con
 	}
 }
 
-/* One offer a neighbour: a header that comes again from it takes the place of the former, whose serial is
- * void by then (PROTOCOL.md section 7). Of more neighbours than there is room for, the rest offer again. */
-static void offer_note(struct body_in *body, uint32_t link, uint64_t serial)
+/* One offer a neighbour: a header that comes again from it takes the place of the former. That one is void
+ * by then (PROTOCOL.md section 7), or, when it was held and released there, is answered now: nobody else
+ * would. Of more neighbours than there is room for, the rest offer again. */
+static void offer_note(struct relay *relay, struct body_in *body, uint32_t link, uint64_t serial)
 {
+	struct relay_effect *effect;
 	size_t i = 0;
 
 	while (i < body->offer_count && body->offers[i].link != link)
 		i++;
 	if (i == sizeof(body->offers) / sizeof(body->offers[0]))
 		return;
-	if (i == body->offer_count)
+	if (i == body->offer_count) {
 		body->offer_count++;
+	} else if (body->offers[i].serial != serial) {
+		effect = effect_add(relay, EFFECT_SETTLE);
+		effect->link = link;
+		effect->serial = body->offers[i].serial;
+		effect->reason = REFUSED_BUSY;
+	}
 	body->offers[i] = (struct offer){ link, serial };
 }
 
@@ -198,7 +206,7 @@ bool body_take(struct relay *relay, enum cpd_reason *reason)
 	}
 	custody->flags |= CUSTODY_IS_PARTIAL | CUSTODY_HAS_ENVELOPE;
 	custody_changed(relay, custody);
-	offer_note(body, event->link, event->serial);
+	offer_note(relay, body, event->link, event->serial);
 	if (!custody->timer_ms)
 		timer_set(relay, custody, relay->now.custody_ms + BODY_CHECK_MS);
 	effect = effect_add(relay, EFFECT_WANT);
@@ -334,7 +342,7 @@ void body_forget(struct neighbour *neighbour, const struct item_ref *ref)
 {
 	struct body_out *body = body_out_of(neighbour, ref);
 
-	if (body)
+	if (body && body->ref.counter == ref->counter)   /* else it is offered in a newer row */
 		body_out_end(neighbour, body);
 }
 
