@@ -375,7 +375,10 @@ static struct outgoing *choose_item(const struct link *link, enum precedence low
 		if (!item)
 			continue;
 		*len = piece_len(link, item);
-		/* What waits for credit is not overtaken by less urgent data that would eat it. */
+		/* What waits for credit is not overtaken by less urgent data that would eat it; but what was
+		 * counted once and lost goes again for nothing, or the peer, which misses it, grants no more. */
+		if (bulk_waits && item->counted > item->sent && *len > item->counted - item->sent)
+			*len = item->counted - item->sent;
 		if (*len > 0 && (!bulk_waits || item->sent + *len <= item->counted))
 			return item;
 		*is_stalled = true;
