@@ -635,7 +635,7 @@ enum cpd_error config_load(const char *path, struct config *out, char problem[51
 	reading->problem = problem;
 	reading->file = fopen(path, "re");
 	if (!reading->file) {
-		fail(reading, CPD_ERR_IO, "cannot be opened: %s; make it as cpd.conf(5) says, or give its path with -c", strerror(errno));
+		fail(reading, CPD_ERR_IO, "cannot be opened: %s; let `cpctl node install STATEDIR KIT --conf FILE` make one, or give its path with --config", strerror(errno));
 	} else {
 		read_file(reading);
 		(void)fclose(reading->file);

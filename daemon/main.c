@@ -46,7 +46,7 @@ static const char usage_text[] =
 	"  --version        tell the version, and stop\n"
 	"  --help           tell this, and stop\n"
 	"\n"
-	"SIGTERM and SIGINT stop cpd, SIGHUP reads the log level again. See cpd(8) and cpd.conf(5).\n";
+	"SIGTERM and SIGINT stop cpd, SIGHUP reads the log level again.\n";
 
 /* ---------------------------------------------------------------- checks */
 

@@ -240,6 +240,8 @@ enum cpd_error custody_encode(const struct custody *custody, uint8_t **buf, size
 	id_write(&custody->supersedes, supersedes);
 	wire.has_supersedes = custody->supersedes.sequence != 0;
 	wire.supersedes = wire_bytes((struct slice){ supersedes, ID_LEN });
+	WIRE_PUT(&wire, group, custody->group.number);
+	WIRE_PUT(&wire, group_version, custody->group.version);
 	trace_to_wire(custody, hops, hop_pointers);
 	wire.trace = hop_pointers;
 	wire.n_trace = custody->trace_count;
@@ -304,6 +306,7 @@ static enum cpd_error scalars_from_wire(const Cpd__StoredCustody *wire, struct c
 	out->lifetime_s = wire->lifetime_s;
 	out->envelope_len = wire->envelope_len;
 	out->large_length = wire->large_length;
+	out->group = (struct group_ref){ wire->group, wire->group_version };
 	out->age_s = wire->age_s;
 	out->since = (struct moment){ wire->since_custody_ms, wire->since_wall_ms, (enum clock_quality)wire->since_quality };
 	out->from = wire->from;

@@ -66,6 +66,7 @@ struct custody {
 	uint32_t created_s, lifetime_s;
 	uint32_t envelope_len;
 	uint32_t large_length;
+	struct group_ref group;           /* the first group addressed, for the trailer's bitmap; number 0: none */
 	struct message_id in_reply_to;    /* sequence 0: none */
 	struct message_id supersedes;     /* sequence 0: none */
 	/* Age: age_s when it came here, and that moment. See custody_age_s. */

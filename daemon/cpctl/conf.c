@@ -63,7 +63,7 @@ char *conf_make(const struct certificate *own, const struct directory *directory
 
 	if (!out)
 		return NULL;
-	fprintf(out, "# cpd.conf of %s. Made by `cpctl node install`; cpd.conf(5) tells every key.\n"
+	fprintf(out, "# cpd.conf of %s. Made by `cpctl node install`.\n"
 	    "# `cpd --check-config --config FILE` says whether it can be used.\n\n"
 	    "[node]\nnumber = %u\nrole = %s\nstate = %s\n\n", own->name, own->node, node_role_name(own->role), state);
 	write_listen(out, own);

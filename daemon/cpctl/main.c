@@ -98,7 +98,7 @@ static const struct verb verbs[] = {
 	{ "refuse", "ID", 1, 1, "sign that it will not be done, and why", "",
 	  "cpctl refuse 901/1/7 --reason 'geen voertuig beschikbaar'", refuse_options, false, verb_act, NULL },
 	{ "done", "ID", 1, 1, "sign that it is done", "", "cpctl done 901/1/7", remark_options, false, verb_act, NULL },
-	{ "withdraw", "ID", 1, 1, "take back a message that was written here", "Who has it already is told.",
+	{ "withdraw", "ID", 1, 1, "take back a message that was written here", "Who has it already keeps it, and is not told in this version: tell them.",
 	  "cpctl withdraw 344003/1/5 --reason 'verkeerde locatie'", remark_options, false, verb_act, NULL },
 	{ "trace", "ID", 1, 1, "where a message is and what became of it", "", "cpctl trace 344003/2/118", NULL, false, verb_trace, NULL },
 	{ "queue", "", 0, 0, "what waits, for each link in the order it will go", "", "cpctl queue", NULL, false, verb_queue, NULL },
