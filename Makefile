@@ -7,7 +7,7 @@ PREFIX  ?= /usr/local
 # Debian's own, which sees Debian's modules.
 PYTHON  ?= /usr/bin/python3
 # As many at once as there are cores, unless told.
-ifeq ($(filter -j%,$(MAKEFLAGS)),)
+ifeq ($(MAKELEVEL)$(filter -j%,$(MAKEFLAGS)),0)
 MAKEFLAGS += -j$(shell nproc)
 endif
 
