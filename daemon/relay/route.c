@@ -346,13 +346,14 @@ static bool same_homes(const struct presence *a, const struct presence *b)
 	return a->home_count == b->home_count && !memcmp(a->homes, b->homes, a->home_count * sizeof(a->homes[0]));
 }
 
-/* A floor never falls; one that does tells of a store that was put back. With a new epoch its node has
- * seen so itself. */
-static bool floors_fall(const struct presence *held, const struct presence *told)
+/* The floor of an epoch never falls; one that does tells of a store that was put back. With a new epoch
+ * its node has seen so itself, and may know less of the elder ones than it told before. */
+static bool floor_falls(const struct presence *held, const struct presence *told)
 {
-	for (size_t i = 0; i < told->floor_count && told->epoch == held->epoch; i++)
+	for (size_t i = 0; i < told->floor_count; i++)
 		for (size_t j = 0; j < held->floor_count; j++)
-			if (told->floors[i].epoch == held->floors[j].epoch && told->floors[i].floor < held->floors[j].floor)
+			if (told->floors[i].epoch == told->epoch && held->floors[j].epoch == told->epoch
+			    && told->floors[i].floor < held->floors[j].floor)
 				return true;
 	return false;
 }
@@ -448,7 +449,7 @@ void handle_heard(struct relay *relay)
 	peer = peer_make(relay, told->node);
 	if (!peer || (peer->has_presence && presence_compare(told, &peer->presence) <= 0))
 		return;
-	if (peer->has_presence && floors_fall(&peer->presence, told)) {
+	if (peer->has_presence && floor_falls(&peer->presence, told)) {
 		journal(relay, JOURNAL_FLOOR_FELL, NULL, told->node, relay->event->link, LEVEL_NONE, REFUSED_NONE);
 		return;
 	}
