@@ -31,7 +31,7 @@ struct relay_config {
 	uint32_t self, epoch;
 	const struct directory *directory;     /* borrowed for the relay's life */
 	const struct relay_route *routes; size_t route_count; /* copied */
-	bool passes_presence_to_nsps;          /* role: cp and desk tell an NSP only of non-NSPs */
+	bool passes_presence_to_nsps;          /* role: cp and desk tell an NSP only of non-NSPs and of new epochs */
 	int64_t retry_ms[PRECEDENCE_COUNT];    /* end-to-end retry until DELIVERED; doubles up to retry_max_ms */
 	int64_t retry_max_ms;
 	int64_t reoffer_ms;                    /* after DELIVERED, until the closing level */

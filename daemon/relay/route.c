@@ -10,6 +10,8 @@
 #define REROUTE_SETTLE_MS 1000
 #define ANNOUNCE_SETTLE_MS 500
 #define CANDIDATES 16
+/* Nobody acknowledges a presence: what every origin must hear is told this often. */
+#define EPOCH_TELLINGS 4
 #define ELDERS_KEPT_MS (INT64_C(1000) * LIMIT_LIFETIME_MAX_S)
 /* A presence that tells nothing new but its time is stored this seldom: a commit costs a wake-up. */
 #define PRESENCE_STORE_MS (10 * 60000)
@@ -249,8 +251,9 @@ void handle_reroute_rows(struct relay *relay)
 
 /* ---------------------------------------------------------------- links */
 
-static bool passes_presence(const struct relay *relay, uint32_t to, uint32_t about)
+static bool passes_presence(const struct relay *relay, uint32_t to, const struct peer *peer, bool is_link_new)
 {
+	uint32_t about = peer->presence.node;
 	const struct certificate *receiver = directory_certificate(relay->config.directory, to);
 	const struct certificate *subject = directory_certificate(relay->config.directory, about);
 
@@ -258,19 +261,20 @@ static bool passes_presence(const struct relay *relay, uint32_t to, uint32_t abo
 		return false;
 	if (relay->config.passes_presence_to_nsps || !receiver || receiver->role != ROLE_ID_NSP)
 		return true;
-	/* Who has ever begun a new epoch may have lost its disk: every origin must hear of that, else what it
-	 * keeps for that node in retention is never offered again. They are few. */
-	if (peer_epoch(relay, about) > 1)
+	/* Who has begun a new epoch may have lost its disk: every origin must hear of that, else what it keeps
+	 * for that node in retention is never offered again. Told when it is new, and to a link that comes up:
+	 * each minute's presence of 500 NSPs would fill a thin link. */
+	if (peer->news || (is_link_new && peer->presence.epoch > 1))
 		return true;
 	return subject && subject->role != ROLE_ID_NSP;
 }
 
-static void presence_pass(struct relay *relay, const struct peer *peer, uint32_t to)
+static void presence_pass(struct relay *relay, const struct peer *peer, uint32_t to, bool is_link_new)
 {
 	struct relay_effect *effect;
 	int64_t age_ms = relay->now.custody_ms - peer->heard_ms;
 
-	if (!peer->record || !passes_presence(relay, to, peer->presence.node))
+	if (!peer->record || !passes_presence(relay, to, peer, is_link_new))
 		return;
 	effect = effect_add(relay, EFFECT_PRESENCE);
 	effect->link = to;
@@ -297,7 +301,7 @@ void handle_link(struct relay *relay, bool is_up)
 	}
 	neighbour->wants_reroute = false;
 	while ((peer = map_next(&relay->peers, &at)))
-		presence_pass(relay, peer, neighbour->node);
+		presence_pass(relay, peer, neighbour->node, true);
 	reroute_soon(relay);
 }
 
@@ -453,6 +457,8 @@ void handle_heard(struct relay *relay)
 		journal(relay, JOURNAL_FLOOR_FELL, NULL, told->node, relay->event->link, LEVEL_NONE, REFUSED_NONE);
 		return;
 	}
+	if (!peer->record && told->epoch > 1)
+		peer->news = EPOCH_TELLINGS;    /* we started, and do not know who was told */
 	record = malloc(heard->bytes.len);
 	if (!record) {
 		relay->failed = true;
@@ -480,6 +486,7 @@ void handle_heard(struct relay *relay)
 	if (is_first)
 		journal(relay, JOURNAL_NODE_SEEN, NULL, told->node, relay->event->link, LEVEL_NONE, REFUSED_NONE);
 	if (is_new_epoch) {
+		peer->news = EPOCH_TELLINGS;
 		journal(relay, JOURNAL_EPOCH_ROSE, NULL, told->node, relay->event->link, LEVEL_NONE, REFUSED_NONE);
 		effect_add(relay, EFFECT_WANT_OWN)->node = told->node;
 	}
@@ -487,7 +494,9 @@ void handle_heard(struct relay *relay)
 		reroute_soon(relay);
 	for (size_t i = 0; i < relay->link_count; i++)
 		if (relay->links[i]->is_up && relay->links[i]->node != relay->event->link)
-			presence_pass(relay, peer, relay->links[i]->node);
+			presence_pass(relay, peer, relay->links[i]->node, false);
+	if (peer->news)
+		peer->news--;
 }
 
 static void announce(struct relay *relay)
