@@ -3,7 +3,6 @@
 
 CC      ?= gcc
 BUILD   ?= build
-PREFIX  ?= /usr/local
 # Debian's own, which sees Debian's modules.
 PYTHON  ?= /usr/bin/python3
 # As many at once as there are cores, unless told.
@@ -33,13 +32,25 @@ SAY = $(if $(V),@:,@printf '  %-8s %s\n')
 GEN       := proto/cpd proto/body proto/record
 GEN_C     := $(GEN:%=$(BUILD)/gen/%.pb-c.c)
 GEN_H     := $(GEN:%=$(BUILD)/gen/%.pb-c.h)
-PROTO_C   := $(wildcard proto/*.c)
-CRYPTO_C  := $(wildcard crypto/*.c)
-STORE_C   := $(wildcard store/*.c)
-RELAY_C   := $(wildcard daemon/relay/*.c)
-ROLE_C    := $(wildcard daemon/role/*.c)
-DAEMON_C  := $(wildcard daemon/*.c)
-CPCTL_C   := $(wildcard daemon/cpctl/*.c)
+PROTO_C   := $(addprefix proto/,$(addsuffix .c,\
+             arena body body_path body_rules checkwords custody directory directory_update error frame kind \
+             leaf link link_receive link_send message presence receipt text trailer tree types wire))
+CRYPTO_C  := $(addprefix crypto/,$(addsuffix .c,\
+             anchor authority crypto identity keyfile kit region secret sign verify))
+STORE_C   := $(addprefix store/,$(addsuffix .c,\
+             batch check file key read store value writer))
+RELAY_C   := $(addprefix daemon/relay/,$(addsuffix .c,\
+             accept body map operate origin queue receipts relay route))
+ROLE_C    := $(addprefix daemon/role/,$(addsuffix .c,\
+             role))
+DAEMON_C  := $(addprefix daemon/,$(addsuffix .c,\
+             address api api_events api_message api_order api_status bearer_call bearer_router \
+             bearer_selftest bearer_zmq body_json clock config credentials log main node node_author \
+             node_directory node_effects node_gather node_journal node_links node_load node_query \
+             node_reissue node_send node_turn node_updates verify_pool zap zmq_pump))
+CPCTL_C   := $(addprefix daemon/cpctl/,$(addsuffix .c,\
+             act arguments client conf directory fields file inbox main node output path queue region \
+             registry send show status trace watch))
 
 obj = $(patsubst %.c,$(BUILD)/obj/%.o,$(1))
 GEN_O     := $(GEN_C:$(BUILD)/gen/%.c=$(BUILD)/obj/gen/%.o)
