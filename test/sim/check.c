@@ -4,6 +4,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "test/sim/make_verified.h"
 #include "test/sim/sim.h"
 
 #define STARVED_MS (15 * SIM_MINUTE)
@@ -34,11 +35,15 @@ void message_add(struct world *world, struct sim_message *message)
 	world->figures->branches[BRANCH_MESSAGES]++;
 }
 
-static uint64_t shown_key(const struct sim_node *node, unsigned generation, const struct message_id *id)
+/* By content too: a machine that was put back gives an id a second time. */
+static uint64_t shown_key(const struct sim_node *node, unsigned generation, const struct sim_message *message)
 {
+	uint64_t hash;
 	uint64_t key = random_mix((uint64_t)node->number << 32 | generation);
-	key = random_mix(key ^ ((uint64_t)id->origin << 32 | id->epoch));
-	key = random_mix(key ^ id->sequence);
+	memcpy(&hash, &message->hash, sizeof(hash));
+	key = random_mix(key ^ ((uint64_t)message->id.origin << 32 | message->id.epoch));
+	key = random_mix(key ^ message->id.sequence);
+	key = random_mix(key ^ hash);
 	return key != 0 ? key : 1;
 }
 
@@ -76,10 +81,10 @@ static void set_add(struct world *world, uint64_t key)
 	world->shown_count++;
 }
 
-static bool was_shown(const struct sim_node *node, const struct message_id *id)
+static bool was_shown(const struct sim_node *node, const struct sim_message *message)
 {
 	for (unsigned generation = 0; generation <= node->generation; generation++)
-		if (set_holds(node->world, shown_key(node, generation, id)))
+		if (set_holds(node->world, shown_key(node, generation, message)))
 			return true;
 	return false;
 }
@@ -99,6 +104,16 @@ static bool custody_on_disk(struct sim_node *node, const struct message_id *id, 
 {
 	struct disk_key key = disk_key_id(id);
 	return decode_row(node, disk_get(&node->disk, DISK_CUSTODY, &key), out);
+}
+
+struct sim_message *message_held(struct sim_node *node, const struct message_id *id)
+{
+	struct custody custody;
+	struct sim_message *message = NULL;
+	if (custody_on_disk(node, id, &custody))
+		message = message_known(node->world, id, &custody.hash);
+	custody_clear(&custody);
+	return message;
 }
 
 static bool holds_envelope(const struct sim_node *node, const struct message_id *id)
@@ -135,8 +150,9 @@ static void check_origin(struct sim_node *node, struct sim_message *message, con
 			continue;
 		}
 		outcome->level = level_merge(outcome->level, now->level);
+		outcome->reason = now->reason;
 		if (level_is_addressees(now->level) && now->level != LEVEL_SUPERSEDED && now->level != LEVEL_WITHDRAWN && !message->is_state
-		    && !was_shown(recipient, &new->id) && now->node != node->number)
+		    && !was_shown(recipient, message) && now->node != node->number)
 			fail(world, node, &new->id, "receipts are true: %u is told to have it (%s), and never had", now->node, level_name(now->level));
 	}
 	if (old != NULL && new->recipient_count < old->recipient_count)
@@ -201,6 +217,23 @@ static void check_custody_delete(struct sim_node *node, const struct disk_change
 	custody_clear(&old);
 }
 
+/* Rule 8: what is kept of another's floor in its epoch only rises. */
+static void check_presence_put(struct sim_node *node, const struct disk_change *change)
+{
+	const struct disk_row *row = disk_get(&node->disk, DISK_PRESENCE, &change->row->key);
+	struct verified_presence old, new;
+	if (row == NULL || make_verified_presence((struct slice){row->data + 8, row->len - 8}, &old) != CPD_OK
+	    || make_verified_presence((struct slice){change->row->data + 8, change->row->len - 8}, &new) != CPD_OK)
+		return;
+	if (presence_compare(&new.presence, &old.presence) < 0)
+		fail(node->world, node, NULL, "presence of %u goes back", new.presence.node);
+	for (size_t i = 0; i < new.presence.floor_count; i++)
+		for (size_t j = 0; j < old.presence.floor_count; j++)
+			if (new.presence.epoch == old.presence.epoch && new.presence.floors[i].epoch == new.presence.epoch
+			    && old.presence.floors[j].epoch == new.presence.epoch && new.presence.floors[i].floor < old.presence.floors[j].floor)
+				fail(node->world, node, NULL, "the floor of %u fell and was taken", new.presence.node);
+}
+
 void check_change(struct sim_node *node, const struct disk_change *change)
 {
 	if (node->world->is_failed)
@@ -209,6 +242,8 @@ void check_change(struct sim_node *node, const struct disk_change *change)
 		check_custody_put(node, change);
 	else if (change->table == DISK_CUSTODY)
 		check_custody_delete(node, change);
+	else if (change->table == DISK_PRESENCE && !change->is_delete)
+		check_presence_put(node, change);
 	else if (change->table == DISK_INBOX && !change->is_delete && disk_get(&node->disk, DISK_INBOX, &change->row->key) != NULL)
 		fail(node->world, node, NULL, "an inbox row is written over");
 }
@@ -269,9 +304,10 @@ static void check_shown(struct sim_node *node, const struct message_id *id)
 		fail(world, node, id, "what is shown is what was written: the envelope is %s", envelope == NULL ? "not there" : "another");
 	else
 		check_large(node, message);
-	if (set_holds(world, shown_key(node, node->generation, id)))
+	if (message != NULL && set_holds(world, shown_key(node, node->generation, message)))
 		fail(world, node, id, "shown twice to %u on one disk", node->number);
-	set_add(world, shown_key(node, node->generation, id));
+	if (message != NULL)
+		set_add(world, shown_key(node, node->generation, message));
 	world->figures->branches[BRANCH_SHOWN]++;
 	if (custody.flags & CUSTODY_IS_LATE)
 		world->figures->branches[BRANCH_LATE]++;
@@ -281,6 +317,30 @@ static void check_shown(struct sim_node *node, const struct message_id *id)
 		fail(world, node, id, "shown to %u, for whom it is not", node->number);
 	if (message != NULL)
 		plan_operate_soon(node, message);
+}
+
+/* Rule 8: a floor stands below all that its origin still keeps. */
+static void check_floors(struct sim_node *node, const struct disk_change *change)
+{
+	struct sim_meta meta;
+	struct disk_key prefix = disk_key_origin(node->number);
+	const struct disk_rows *rows = &node->disk.tables[DISK_CUSTODY];
+	memcpy(&meta, change->row->data, sizeof(meta));
+	if (meta.counters.floor == node->checked.floor && memcmp(meta.counters.elders, node->checked.elders, sizeof(meta.counters.elders)) == 0)
+		return;
+	node->checked = meta.counters;
+	for (size_t at = disk_seek(&node->disk, DISK_CUSTODY, &prefix); at < rows->count && disk_has_prefix(rows->rows[at], &prefix); at++) {
+		struct custody custody;
+		if (!decode_row(node, rows->rows[at], &custody))
+			return;
+		uint64_t floor = custody.id.epoch == meta.counters.epoch ? meta.counters.floor : 0;
+		for (size_t i = 0; i < RELAY_ELDERS; i++)
+			if (custody.id.epoch == meta.counters.elders[i].epoch)
+				floor = meta.counters.elders[i].floor;
+		if (custody.flags & CUSTODY_IS_ORIGIN && !(custody.flags & CUSTODY_IS_FINAL) && custody.id.sequence < floor)
+			fail(node->world, node, &custody.id, "the floor passed it, and it is not final");
+		custody_clear(&custody);
+	}
 }
 
 void check_committed(struct sim_node *node, const struct disk_change *change)
@@ -294,6 +354,8 @@ void check_committed(struct sim_node *node, const struct disk_change *change)
 	} else if (change->table == DISK_INBOX && !change->is_delete) {
 		memcpy(&id, change->row->data, sizeof(id));
 		check_shown(node, &id);
+	} else if (change->table == DISK_META) {
+		check_floors(node, change);
 	}
 }
 
@@ -341,7 +403,9 @@ void check_settled(struct sim_node *node, const struct sim_settled *settled)
 		arrival->state = ARRIVAL_COMMITTED; /* else it came again in a later session, to be decided again */
 	if (settled->reason != REFUSED_NONE || world->is_failed)
 		return;
-	const struct sim_message *message = message_known(world, id, NULL);
+	const struct sim_message *message = message_held(node, id);
+	if (message == NULL)
+		message = message_known(world, id, NULL);
 	if (message == NULL || message->is_state || message->dropped_ms != INT64_MAX || message->is_lost)
 		return;
 	struct custody custody;
@@ -493,7 +557,9 @@ void check_disk_replaced(struct sim_node *node)
 	for (size_t i = 0; i < inbox->count; i++) {
 		struct message_id id;
 		memcpy(&id, inbox->rows[i]->data, sizeof(id));
-		set_add(world, shown_key(node, node->generation, &id));
+		const struct sim_message *message = message_held(node, &id);
+		if (message != NULL)
+			set_add(world, shown_key(node, node->generation, message));
 	}
 	for (size_t b = 0; b < 1024; b++)
 		for (struct sim_message *message = world->messages[b]; message != NULL; message = message->next)
@@ -507,13 +573,15 @@ static void check_recipient(struct world *world, struct sim_message *message, co
 {
 	struct sim_node *recipient = world_node(world, outcome->node);
 	bool is_ended = message->flags & ENDED_BY_ORIGIN;
-	if (!was_shown(recipient, &message->id) && !is_ended && outcome->level != LEVEL_UNDELIVERABLE)
+	if (!was_shown(recipient, message) && !is_ended && outcome->level != LEVEL_UNDELIVERABLE)
 		fail(world, recipient, &message->id, "no silent end: never shown at %u, and its author was told nothing (%s)", outcome->node, level_name(outcome->level));
-	if (was_shown(recipient, &message->id) && !is_ended && !level_closes(outcome->level, message->closing_level) && recipient != message->origin)
+	if (outcome->reason == REFUSED_ID_CONFLICT && message->body_len == 0)
+		fail(world, message->origin, &message->id, "its id was taken and its words were not issued again");
+	if (was_shown(recipient, message) && !is_ended && !level_closes(outcome->level, message->closing_level) && recipient != message->origin)
 		fail(world, recipient, &message->id, "shown at %u and answered, and the author stands at %s", outcome->node, level_name(outcome->level));
 	/* A disk that was lost gets again what the origin still kept when all was whole. */
 	if (!is_ended && recipient != message->origin && recipient->generation_ms < message->final_ms && message->final_ms > world->active_ms + 3 * SIM_HOUR
-	    && message->created_ms + message->lifetime_ms > world->active_ms + 3 * SIM_HOUR && !set_holds(world, shown_key(recipient, recipient->generation, &message->id)))
+	    && message->created_ms + message->lifetime_ms > world->active_ms + 3 * SIM_HOUR && !set_holds(world, shown_key(recipient, recipient->generation, message)))
 		fail(world, recipient, &message->id, "%u lost its disk and was not offered again what the origin keeps", outcome->node);
 }
 
@@ -525,7 +593,7 @@ static void check_message(struct world *world, struct sim_message *message)
 		fail(world, message->origin, &message->id, "not closed %lld h after the last fault", (long long)((world->now_ms - world->active_ms) / SIM_HOUR));
 	else if (message->dropped_ms == INT64_MAX && outcome_of(message, message->origin->number) == NULL && !(message->flags & CUSTODY_IS_ADDRESSEE))
 		fail(world, message->origin, &message->id, "its grace is over and the origin still keeps it");
-	for (size_t i = 0; i < message->outcome_count && !message->is_reissued; i++)
+	for (size_t i = 0; i < message->outcome_count && message->successor == NULL; i++) /* else its words are told of under the new id */
 		check_recipient(world, message, &message->outcomes[i]);
 }
 
@@ -538,7 +606,7 @@ static void check_rest(struct world *world, struct sim_node *node)
 	struct message_id id;
 	for (size_t i = 0; i < queue->count; i++) {
 		memcpy(&row, queue->rows[i]->data, sizeof(row));
-		const struct sim_message *message = row.ref.type == ITEM_TYPE_MESSAGE ? message_known(world, &row.ref.id, NULL) : NULL;
+		const struct sim_message *message = row.ref.type == ITEM_TYPE_MESSAGE ? message_held(node, &row.ref.id) : NULL;
 		if (message == NULL || !message->is_lost) /* what its origin lost with its disk, nobody is left to end */
 			fail(world, node, &row.ref.id, "at rest, %zu rows stand in queues; one for %u, type %d", queue->count, disk_read_u32(queue->rows[i]->key.bytes), (int)row.ref.type);
 	}
@@ -551,7 +619,7 @@ static void check_rest(struct world *world, struct sim_node *node)
 		disk_read_id(envelopes->rows[i]->key.bytes, &id);
 		if (!custody_on_disk(node, &id, &custody))
 			fail(world, node, &id, "an envelope without a custody record");
-		else if (message_known(world, &id, NULL) != NULL && message_known(world, &id, NULL)->is_lost)
+		else if (message_held(node, &id) != NULL && message_held(node, &id)->is_lost)
 			(void)id; /* as in queues: kept, since nobody is left to end it */
 		else if (!(custody.flags & (CUSTODY_IS_ADDRESSEE | CUSTODY_IS_STATE | CUSTODY_IS_ORIGIN)))
 			fail(world, node, &id, "at rest, a relay still keeps an envelope");

@@ -155,7 +155,7 @@ static bool build_message(struct sim_end *end, const struct item_ref *ref, uint8
 
 static bool build_leaf(struct sim_end *end, const struct item_ref *ref, uint8_t *buf, size_t *len)
 {
-	struct sim_message *message = message_known(end->node->world, &ref->id, NULL);
+	struct sim_message *message = message_held(end->node, &ref->id);
 	struct disk_key key = disk_key_leaf(&ref->id, ref->index);
 	const struct disk_row *row = disk_get(&end->node->disk, DISK_LEAVES, &key);
 	struct tree_path path;

@@ -10,7 +10,7 @@ struct command { uint64_t first, last; double minutes; struct sim_options option
 static void print_figures(const struct sim_figures *figures)
 {
 	static const char *const faults[FAULT_TYPE_COUNT] = {"crash", "commit-failed", "wiped", "rolled-back", "machine-rolled-back", "copied", "cut",
-		"black-hole", "one-way", "lossy", "disk-full", "slow-disk", "clock"};
+		"black-hole", "one-way", "lossy", "disk-full", "slow-disk", "clock", "alone"};
 	static const char *const branches[BRANCH_COUNT] = {"steps", "messages", "turns", "commits", "frames", "lost", "duplicated", "reordered",
 		"sessions", "dead-session", "frame-error", "gap", "peer-rolled-back", "epoch-raised", "reissued", "preempted", "partial-resume",
 		"group", "large", "shown", "late", "uncommitted-lost", "commit-untold", "operated", "operate-refused", "returned"};

@@ -151,6 +151,8 @@ static void input_clear(struct sim_input *input)
 
 static void authored_free(struct sim_message *message)
 {
+	if (message->reissue_of != NULL)
+		message->reissue_of->successor = NULL;
 	tree_free(message->tree);
 	free(message->envelope);
 	free(message->body);
@@ -244,6 +246,23 @@ void node_raise_epoch(struct sim_node *node, uint32_t at_least)
 		node->raise_to = at_least;
 	if (node->waiting == NULL) /* else the last commit that waits does it */
 		raise_epoch(node);
+}
+
+/* As daemon/node_reissue.c: under the epoch that is at fault it would only collide again. */
+void node_reissue(struct sim_node *node, const struct message_id *id)
+{
+	struct sim_message *old = message_held(node, id);
+	struct sim_input input = {.plan = -1, .event = {.type = RELAY_MESSAGE}, .reissue = old};
+	if (old == NULL || old->origin != node || old->successor != NULL || old->body_len > 0)
+		return;
+	if (id->epoch < node_epoch(node)) {
+		node_input(node, &input, false);
+		return;
+	}
+	struct happening *later = world_schedule(node->world, HAPPENS_REISSUE, node->world->now_ms + 1000);
+	later->node = node;
+	later->id = *id;
+	node_raise_epoch(node, id->epoch + 1);
 }
 
 /* ---------------------------------------------------------------- gather */
@@ -367,8 +386,10 @@ static void take_leaf(struct decision *turn, struct sim_input *input)
 		fail(node->world, node, NULL, "a leaf came over a link changed");
 		return;
 	}
-	struct sim_message *message = message_known(node->world, &event->id, NULL);
-	if (message == NULL || tree_verify_leaf(message->root, message->body_len, event->leaf_index, event->leaf, &path, cheap_hash) != CPD_OK) {
+	struct sim_message *message = message_held(node, &event->id);
+	if (message == NULL)
+		message = message_known(node->world, &event->id, NULL); /* its record is not yet on the disk */
+	if (message == NULL || message->body_len == 0 || tree_verify_leaf(message->root, message->body_len, event->leaf_index, event->leaf, &path, cheap_hash) != CPD_OK) {
 		settle(turn, event->link, event->serial, REFUSED_MALFORMED);
 		return;
 	}
@@ -381,7 +402,7 @@ static void take_authored(struct decision *turn, struct sim_input *input)
 	struct relay_facts facts = {.holds_receipts = false};
 	struct verified_message verified;
 	uint8_t held[LIMIT_LEAVES / 8 + 1];
-	if (!plan_author(node, input->plan, input))
+	if (input->plan >= 0 ? !plan_author(node, input->plan, input) : !plan_reissue(node, input->reissue, input))
 		return;
 	struct sim_message *message = input->authored;
 	struct slice envelope = {message->envelope, message->envelope_len};
@@ -465,7 +486,7 @@ static void take_input(struct decision *turn, struct sim_input *input)
 	struct relay_event *event = &input->event;
 	switch (event->type) {
 	case RELAY_MESSAGE:
-		if (input->plan >= 0)
+		if (input->plan >= 0 || input->reissue != NULL)
 			take_authored(turn, input);
 		else
 			take_message(turn, input);
@@ -724,10 +745,9 @@ static void take_told(struct decision *turn, const struct relay_effect *effect)
 			node->raise_to = effect->epoch;
 		break;
 	case EFFECT_REISSUE: {
-		struct sim_message *old = message_known(node->world, &effect->id, NULL);
-		node->world->figures->branches[BRANCH_REISSUED]++;
-		if (old != NULL)
-			old->is_reissued = true;
+		struct happening *again = world_schedule(node->world, HAPPENS_REISSUE, node->world->now_ms + random_range(&node->world->random, 1, 200));
+		again->node = node;
+		again->id = effect->id;
 		break;
 	}
 	case EFFECT_JOURNAL: note_journal(turn, effect); break;

@@ -205,26 +205,47 @@ static void fill_outcomes(struct sim_node *node, struct sim_message *message, co
 		message->outcomes[i].node = recipients[i];
 }
 
+static void describe(struct sim_node *node, const struct header *header, struct sim_message *message)
+{
+	message->id = header->id;
+	message->origin = node;
+	message->kind = header->kind;
+	message->precedence = header->precedence;
+	message->closing_level = header->closing_level;
+	message->is_state = kind_find(header->kind)->is_state;
+	message->created_ms = node->world->now_ms;
+	message->lifetime_ms = (int64_t)header->lifetime_s * 1000;
+	message->dropped_ms = message->final_ms = INT64_MAX;
+}
+
+static bool sign(struct sim_node *node, const struct header *header, struct sim_message *message)
+{
+	uint8_t envelope[LIMIT_ENVELOPE];
+	struct verified_message verified;
+	enum cpd_error error = cheap_sign_message(header, envelope, &message->envelope_len);
+	if (error == CPD_OK)
+		error = make_verified_message((struct slice){envelope, message->envelope_len}, &verified);
+	if (error != CPD_OK) {
+		fail(node->world, node, &message->id, "the simulator writes a bad message: %s", cpd_error_text(error));
+		return false;
+	}
+	message->hash = verified.hash;
+	message->envelope = sim_alloc(message->envelope_len);
+	memcpy(message->envelope, envelope, message->envelope_len);
+	fill_outcomes(node, message, header);
+	return true;
+}
+
 bool plan_author(struct sim_node *node, int index, struct sim_input *input)
 {
 	struct world *world = node->world;
 	struct sim_plan *plan = &world->plans[index];
 	uint8_t body[LIMIT_BODY];
-	uint8_t envelope[LIMIT_ENVELOPE];
 	struct header header;
-	struct verified_message verified;
 	struct sim_message *message = sim_alloc(sizeof(*message));
 	input->authored = message;
 	fill_header(node, plan, &header);
-	message->id = header.id;
-	message->origin = node;
-	message->kind = plan->kind;
-	message->precedence = plan->precedence;
-	message->closing_level = header.closing_level;
-	message->is_state = kind_find(plan->kind)->is_state;
-	message->created_ms = world->now_ms;
-	message->lifetime_ms = (int64_t)header.lifetime_s * 1000;
-	message->dropped_ms = message->final_ms = INT64_MAX;
+	describe(node, &header, message);
 	if (plan->large_len > 0) {
 		world->figures->branches[BRANCH_LARGE]++;
 		if (!write_large(message, &header, plan->large_len))
@@ -236,17 +257,8 @@ bool plan_author(struct sim_node *node, int index, struct sim_input *input)
 		if (body_validate(plan->kind, header.body, false, &problem) != CPD_OK)
 			fail(world, node, &message->id, "the simulator writes a bad body: %s %s", problem.field, problem.text);
 	}
-	enum cpd_error error = cheap_sign_message(&header, envelope, &message->envelope_len);
-	if (error == CPD_OK)
-		error = make_verified_message((struct slice){envelope, message->envelope_len}, &verified);
-	if (error != CPD_OK) {
-		fail(world, node, &message->id, "the simulator writes a bad message: %s", cpd_error_text(error));
+	if (!sign(node, &header, message))
 		return false;
-	}
-	message->hash = verified.hash;
-	message->envelope = sim_alloc(message->envelope_len);
-	memcpy(message->envelope, envelope, message->envelope_len);
-	fill_outcomes(node, message, &header);
 	plan->id = message->id;
 	if (plan->is_held) {
 		act_later(node, &message->id, ACT_HOLD, random_scale(&world->random, 50, 20 * SIM_MINUTE));
@@ -255,6 +267,28 @@ bool plan_author(struct sim_node *node, int index, struct sim_input *input)
 	if (plan->is_withdrawn)
 		act_later(node, &message->id, ACT_WITHDRAW, plan->withdraw_after_ms);
 	return true;
+}
+
+/* The same words once more, under an id that nobody has given away. */
+bool plan_reissue(struct sim_node *node, struct sim_message *old, struct sim_input *input)
+{
+	struct message message;
+	struct header header;
+	if (old->successor != NULL)
+		return false; /* two neighbours told of it */
+	if (message_decode((struct slice){old->envelope, old->envelope_len}, &message) != CPD_OK) {
+		fail(node->world, node, &old->id, "a message written here cannot be read");
+		return false;
+	}
+	header = message.header;
+	header.id = (struct message_id){node->number, node_epoch(node), relay_next_sequence(node->relay)};
+	header.supersedes = old->id;
+	input->authored = sim_alloc(sizeof(*input->authored));
+	input->authored->reissue_of = old;
+	old->successor = input->authored;
+	describe(node, &header, input->authored);
+	node->world->figures->branches[BRANCH_REISSUED]++;
+	return sign(node, &header, input->authored);
 }
 
 /* A person reads what came, and answers as far as the message asks. */
@@ -300,6 +334,34 @@ static void plan_one_fault(struct world *world, size_t index)
 	}
 }
 
+#define LONE_FAULTS 2
+#define LONE_PLANS 6
+
+/* A machine that is put back while nobody can tell it so, and people write on it: ids are given twice. The
+ * chance is not drawn, so that the rest of a seed stays as it is. */
+static void plan_lone_rollback(struct world *world)
+{
+	const struct sim_fault rollback = world->faults[0];
+	if (rollback.type != FAULT_SILENT_ROLLBACK || random_mix(world->seed) % 2 == 0 || rollback.at_ms < 10 * SIM_MINUTE)
+		return;
+	struct sim_fault *copy = &world->faults[world->fault_count++];
+	*copy = (struct sim_fault){.type = FAULT_COPY, .node = rollback.node, .at_ms = rollback.at_ms - 8 * SIM_MINUTE, .lasts_ms = 1000};
+	struct sim_fault *alone = &world->faults[world->fault_count++];
+	*alone = (struct sim_fault){.type = FAULT_ALONE, .node = rollback.node, .at_ms = rollback.at_ms, .lasts_ms = rollback.lasts_ms + 10 * SIM_MINUTE};
+	for (int i = 0; i < LONE_PLANS; i++) { /* half of them before, and lost with the disk */
+		struct sim_plan *plan = &world->plans[world->plan_count];
+		uint32_t to = world->nodes[rollback.node].role == ROLE_ID_DESK ? 91001 : 92001;
+		int64_t at_ms = i < LONE_PLANS / 2 ? rollback.at_ms - (6 - i) * SIM_MINUTE : rollback.at_ms + rollback.lasts_ms + (i - 1) * SIM_MINUTE;
+		*plan = (struct sim_plan){.at_ms = at_ms, .origin = rollback.node, .kind = 6, .nodes = {to}, .node_count = 1,
+			.precedence = (enum precedence)(i % PRECEDENCE_COUNT), .body_len = 40 + 10 * (uint32_t)i, .lifetime_s = 24 * 3600};
+		struct happening *write = world_schedule(world, HAPPENS_AUTHOR, at_ms);
+		write->node = &world->nodes[rollback.node];
+		write->index = (int)world->plan_count++;
+	}
+	for (size_t i = world->fault_count - LONE_FAULTS; i < world->fault_count; i++)
+		world_schedule(world, HAPPENS_FAULT, world->faults[i].at_ms)->index = (int)i;
+}
+
 void plan_make(struct world *world)
 {
 	struct sim_random *random = &world->random;
@@ -316,15 +378,16 @@ void plan_make(struct world *world)
 		world->profile = (struct link_profile){.keepalive_ms = 20000, .dead_ms = 65000, .retransmit_ms = 10000};
 	plan_directory(world);
 	world->plan_count = (size_t)random_range(random, 60, 150);
-	world->plans = sim_alloc(world->plan_count * sizeof(*world->plans));
+	world->plans = sim_alloc((world->plan_count + LONE_PLANS) * sizeof(*world->plans));
 	for (size_t i = 0; i < world->plan_count; i++)
 		plan_message(world, i);
 	world->fault_count = (size_t)random_range(random, 2, 9);
-	world->faults = sim_alloc(world->fault_count * sizeof(*world->faults));
+	world->faults = sim_alloc((world->fault_count + LONE_FAULTS) * sizeof(*world->faults));
 	for (size_t i = 0; i < world->fault_count; i++) {
 		plan_one_fault(world, i);
 		world_schedule(world, HAPPENS_FAULT, world->faults[i].at_ms)->index = (int)i;
 	}
+	plan_lone_rollback(world);
 }
 
 static void replace_disk(struct world *world, const struct sim_fault *fault, struct sim_node *node)
@@ -350,7 +413,7 @@ static void replace_disk(struct world *world, const struct sim_fault *fault, str
 static void tell_fault(struct world *world, const struct sim_fault *fault)
 {
 	static const char *const names[FAULT_TYPE_COUNT] = {"crash", "commit fails", "disk wiped", "disk rolled back", "machine rolled back",
-		"disk copied", "cut", "black hole", "one way", "lossy", "disk full", "slow disk", "clock"};
+		"disk copied", "cut", "black hole", "one way", "lossy", "disk full", "slow disk", "clock", "alone"};
 	const struct sim_wire *wire = &world->wires[fault->wire];
 	trace(world, &world->nodes[fault->node], NULL, "FAULT %s (wire %u-%u) for %lld s", names[fault->type], wire->ends[0].node->number,
 	    wire->ends[1].node->number, (long long)fault->lasts_ms / 1000);
@@ -388,6 +451,12 @@ void plan_fault(struct world *world, const struct sim_fault *fault)
 		end->loss = end->other->loss = 25;
 		end->duplicate = end->reorder = 15;
 		break;
+	case FAULT_ALONE:
+		for (size_t i = 0; i < node->end_count; i++) {
+			node->ends[i]->wire->is_cut = true;
+			wire_drop(node->ends[i]->wire, 1000);
+		}
+		break;
 	case FAULT_FULL: node->is_full = true; break;
 	case FAULT_SLOW_DISK: node->is_slow = true; break;
 	case FAULT_CLOCK: node->wall_skew_ms += random_range(&world->random, -SIM_HOUR, SIM_HOUR); break;
@@ -410,6 +479,12 @@ void plan_fault_ends(struct world *world, const struct sim_fault *fault)
 	case FAULT_CUT: case FAULT_BLACK_HOLE:
 		wire->is_cut = false;
 		wire_connect(wire, 500, 30000);
+		break;
+	case FAULT_ALONE:
+		for (size_t i = 0; i < node->end_count; i++) {
+			node->ends[i]->wire->is_cut = false;
+			wire_connect(node->ends[i]->wire, 500, 30000);
+		}
 		break;
 	case FAULT_ONE_WAY: end->is_deaf = false; break;
 	case FAULT_LOSSY: end->loss = end->other->loss = end->duplicate = end->reorder = 0; break;

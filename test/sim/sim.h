@@ -32,6 +32,7 @@ struct sim_node;
 struct sim_outcome {                 /* of one recipient */
 	uint32_t node;
 	enum level level;                /* as committed at the origin */
+	enum cpd_reason reason;
 };
 struct sim_message {
 	struct sim_message *next;        /* the same bucket */
@@ -48,7 +49,7 @@ struct sim_message {
 	bool is_state;
 	bool is_committed;               /* the origin promised it to a person */
 	bool is_lost;                    /* its origin lost its disk, and it with it */
-	bool is_reissued;
+	struct sim_message *successor, *reissue_of; /* the same words under another id: this one was taken */
 	unsigned flags;                  /* custody flags seen at the origin, collected */
 	uint32_t held_mask;              /* nodes that have committed it at any time */
 	int64_t created_ms, lifetime_ms, closed_ms;
@@ -93,6 +94,7 @@ struct sim_input {
 	struct message_id *own;          /* owned */
 	struct sim_message *authored;    /* becomes known to the registry with this turn */
 	int plan;                        /* index of the planned message; -1: none */
+	struct sim_message *reissue;     /* to be written again under a new id; NULL: none */
 	int64_t timer_due_ms;
 };
 
@@ -126,6 +128,7 @@ struct sim_node {
 	int64_t custody_base, booted_ms;
 	int64_t wall_skew_ms; enum clock_quality clock;
 	struct disk disk, copy; bool has_copy; int64_t copied_ms;
+	struct relay_counters checked;   /* floors as last judged */
 	unsigned generation;             /* of the disk: a wipe or a rollback starts the next */
 	int64_t generation_ms;
 	/* process */
@@ -145,7 +148,7 @@ struct sim_node {
 enum happening_type {
 	HAPPENS_FRAME, HAPPENS_SENT, HAPPENS_CONNECT, HAPPENS_DISCONNECT, HAPPENS_TURN, HAPPENS_COMMIT, HAPPENS_WAKE,
 	HAPPENS_AUTHOR, HAPPENS_OPERATE, HAPPENS_DIRECTORY, HAPPENS_FAULT, HAPPENS_FAULT_ENDS, HAPPENS_START, HAPPENS_HEAL,
-	HAPPENS_NEW_EPOCH
+	HAPPENS_NEW_EPOCH, HAPPENS_REISSUE
 };
 struct happening {
 	int64_t at_ms;
@@ -162,7 +165,7 @@ struct happening {
 
 enum fault_type {
 	FAULT_CRASH, FAULT_COMMIT_FAILS, FAULT_WIPE, FAULT_ROLLBACK, FAULT_SILENT_ROLLBACK, FAULT_COPY, FAULT_CUT, FAULT_BLACK_HOLE,
-	FAULT_ONE_WAY, FAULT_LOSSY, FAULT_FULL, FAULT_SLOW_DISK, FAULT_CLOCK, FAULT_TYPE_COUNT
+	FAULT_ONE_WAY, FAULT_LOSSY, FAULT_FULL, FAULT_SLOW_DISK, FAULT_CLOCK, FAULT_ALONE, FAULT_TYPE_COUNT
 };
 struct sim_fault { enum fault_type type; size_t node, wire; int side; int64_t at_ms, lasts_ms; };
 
@@ -242,6 +245,7 @@ void net_frame(struct happening *happening);
 /* node.c */
 void node_boot(struct sim_node *node);      /* relay and links from the disk */
 void node_stop(struct sim_node *node, bool is_crash);
+void node_reissue(struct sim_node *node, const struct message_id *id);
 void node_raise_epoch(struct sim_node *node, uint32_t at_least);
 void node_input(struct sim_node *node, const struct sim_input *input, bool at_once);
 void node_turn(struct sim_node *node);
@@ -259,6 +263,7 @@ void feed_greeting(struct sim_end *end, struct link_greeting *out);
 /* plan.c */
 void plan_make(struct world *world);
 bool plan_author(struct sim_node *node, int index, struct sim_input *input);
+bool plan_reissue(struct sim_node *node, struct sim_message *old, struct sim_input *input);
 void plan_fault(struct world *world, const struct sim_fault *fault);
 void plan_fault_ends(struct world *world, const struct sim_fault *fault);
 void plan_heal(struct world *world);
@@ -266,6 +271,7 @@ void plan_operate_soon(struct sim_node *node, const struct sim_message *message)
 
 /* check.c */
 struct sim_message *message_known(struct world *world, const struct message_id *id, const struct hash8 *hash); /* hash NULL: the newest */
+struct sim_message *message_held(struct sim_node *node, const struct message_id *id); /* the one this disk has a record of */
 void message_add(struct world *world, struct sim_message *message);
 void check_change(struct sim_node *node, const struct disk_change *change);
 void check_committed(struct sim_node *node, const struct disk_change *change); /* after the whole batch is applied */

@@ -237,6 +237,10 @@ static void happen(struct world *world, struct happening *happening)
 			node_boot(node);
 		break;
 	case HAPPENS_HEAL: plan_heal(world); break;
+	case HAPPENS_REISSUE:
+		if (node->is_on)
+			node_reissue(node, &happening->id);
+		break;
 	case HAPPENS_NEW_EPOCH:
 		if (node->is_on && node_epoch(node) == (uint32_t)happening->index)
 			node_raise_epoch(node, node_epoch(node) + 1);
