@@ -87,11 +87,29 @@ static void print_nsp(const json_t *nsp)
 	    is_silent ? colour(COLOUR_NONE) : "");
 }
 
+/* Presence and states go to coördinatiepunten and desks: a noodsteunpunt that has heard nothing of another
+ * has no news of it. And no node calls itself. */
+static json_t *known_nsps(const json_t *status)
+{
+	const json_t *node = json_object_get(status, "node");
+	bool is_nsp = !strcmp(json_text(node, "role"), "nsp");
+	json_t *nsp, *known = json_array();
+	size_t index;
+
+	json_array_foreach(json_object_get(status, "nsps"), index, nsp)
+		if (!is_nsp || (json_number(nsp, "number") != json_number(node, "number") &&
+		    (json_is_integer(json_object_get(nsp, "heard_s")) || json_is_integer(json_object_get(nsp, "status_age_s")))))
+			json_array_append(known, nsp);
+	return known;
+}
+
 static void print_nsps(const json_t *nsps)
 {
 	size_t index, silent = 0;
 	json_t *nsp;
 
+	if (!json_array_size(nsps))
+		return;
 	printf("\n%sNoodsteunpunten%s\n%8s %-18s %-15s %-11s %6s %6s %s\n", colour(COLOUR_STRONG), colour(COLOUR_NONE),
 	    "NUMBER", "NAME", "PHASE", "STATUS AGE", "PEOPLE", "POWER", "HEARD");
 	json_array_foreach((json_t *)(uintptr_t)nsps, index, nsp) {
@@ -106,7 +124,7 @@ static void print_nsps(const json_t *nsps)
 
 int verb_status(struct call *call)
 {
-	json_t *status, *link;
+	json_t *status, *link, *nsps;
 	size_t index;
 	int exit = client_get(call, "/v1/status", &status);
 
@@ -124,8 +142,9 @@ int verb_status(struct call *call)
 	if (!json_array_size(json_object_get(status, "links")))
 		printf("  none yet: [link N] sections in cpd.conf name them, or wait for a call\n");
 	print_queue("  no way known for: ", json_object_get(status, "unrouted"));
-	if (json_array_size(json_object_get(status, "nsps")))
-		print_nsps(json_object_get(status, "nsps"));
+	nsps = known_nsps(status);
+	print_nsps(nsps);
+	json_decref(nsps);
 	json_decref(status);
 	return EXIT_DONE;
 }
