@@ -8,6 +8,7 @@
 
 static void print_head(const json_t *trace)
 {
+	const char *level = json_text(trace, "level_here");
 	char age[AGE_MAX], line[400];
 	size_t used = 0, index;
 	json_t *flag;
@@ -22,6 +23,8 @@ static void print_head(const json_t *trace)
 	else
 		snprintf(line, sizeof(line), "Known here from a receipt");
 	printf("%s; its bytes are %s.\n", line, json_flag(trace, "held_here") ? "on this node's disk" : "not here (any more)");
+	if (*level && strcmp(level, "NONE"))
+		printf("This node signed for: %s\n", level);
 	line[0] = '\0';
 	json_array_foreach(json_object_get(trace, "flags"), index, flag)
 		if (used < sizeof(line) - 40)
