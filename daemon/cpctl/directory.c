@@ -18,15 +18,18 @@ static void print_directory(const json_t *directory)
 	json_array_foreach(json_object_get(directory, "nodes"), index, row) {
 		char address[160];
 
-		printf("%10lld  %-7s  %s  %-6s  %s%s\n", (long long)json_number(row, "number"), json_text(row, "role"),
-		    text_fit(json_text(row, "name"), 28, name, sizeof(name)), json_text(row, "municipality"),
-		    json_flag(row, "revoked") ? "REVOKED " : "", text_fit(json_text(row, "address"), 0, address, sizeof(address)));
+		text_fit(json_text(row, "address"), 0, address, sizeof(address));
+		printf("%10lld  %-7s  %s  %-6s  %s%s%s\n", (long long)json_number(row, "number"), json_text(row, "role"),
+		    text_fit(json_text(row, "name"), 28, name, sizeof(name)), *json_text(row, "municipality") ? json_text(row, "municipality") : "-",
+		    json_flag(row, "revoked") ? "REVOKED" : "", json_flag(row, "revoked") && *address ? " " : "",
+		    *address || json_flag(row, "revoked") ? address : "-");
 	}
 	json_array_foreach(json_object_get(directory, "groups"), index, row) {
 		const json_t *members = json_object_get(row, "members");
 
-		printf("\nGroup %lld %s, version %lld, %zu members:\n   ", (long long)json_number(row, "number"),
-		    text_fit(json_text(row, "name"), 0, name, sizeof(name)), (long long)json_number(row, "version"), json_array_size(members));
+		printf("\nGroup %lld %s, version %lld, %zu member%s:\n   ", (long long)json_number(row, "number"),
+		    text_fit(json_text(row, "name"), 0, name, sizeof(name)), (long long)json_number(row, "version"), json_array_size(members),
+		    json_array_size(members) == 1 ? "" : "s");
 		for (size_t i = 0; i < json_array_size(members); i++)
 			printf("%s%lld", i && i % 8 == 0 ? "\n    " : " ", (long long)json_integer_value(json_array_get(members, i)));
 		putchar('\n');

@@ -150,7 +150,7 @@ static void print_usage(void)
 	printf("\n  --socket PATH   the daemon's socket; else $CPD_SOCKET, else %s\n"
 	    "  --json          for programs: the answer as JSON\n"
 	    "  --help VERB     more about one verb, with examples\n\n"
-	    "Exit: 0 done, 1 refused, 2 wrong usage, 3 no daemon answers..\n", SOCKET_DEFAULT);
+	    "Exit: 0 done, 1 refused, 2 wrong usage, 3 no daemon answers.\n", SOCKET_DEFAULT);
 }
 
 static void print_examples(const char *examples)
