@@ -191,14 +191,26 @@ static bool is_held(const struct directory *directory, const struct certificate 
 	    !strcmp(held->region, wanted->region) && held->latitude_e5 == wanted->latitude_e5 && held->longitude_e5 == wanted->longitude_e5;
 }
 
-static int admit(struct registry *registry, struct certificate *certificate)
+/* A slip in --node must not put another machine in the place of one that works. */
+static bool may_replace(const struct call *call, const struct directory *directory, const struct certificate *wanted)
+{
+	const struct certificate *held = directory_certificate(directory, wanted->node);
+
+	if (!held || held->key_number == wanted->key_number || directory_revocation(directory, held->node, held->key_number) || call_has(call, "replace"))
+		return true;
+	say_refused("node %u is %s (%s), with other keys; choose a free number, or give --replace if this machine takes its place",
+	    held->node, held->name, node_role_name(held->role));
+	return false;
+}
+
+static int admit(const struct call *call, struct registry *registry, struct certificate *certificate)
 {
 	struct directory_update update = { .certificates = certificate, .certificate_count = 1 };
 	char path[FILE_PATH_MAX], fingerprint[FINGERPRINT_TEXT_MAX];
 	bool was_held;
 
 	snprintf(certificate->region, sizeof(certificate->region), "%s", authority_anchor(registry->authority)->region);
-	if (!choose_key_number(registry->directory, certificate))
+	if (!choose_key_number(registry->directory, certificate) || !may_replace(call, registry->directory, certificate))
 		return EXIT_REFUSED;
 	was_held = is_held(registry->directory, certificate);
 	if ((!was_held && !registry_sign(registry, &update)) || !registry_write_kit(registry, certificate, path))
@@ -207,6 +219,8 @@ static int admit(struct registry *registry, struct certificate *certificate)
 	    "Compare the fingerprint with the one that `cpctl node show` tells at the node,\nby telephone or in person, before the kit is handed out.\n",
 	    certificate->node, certificate->name, node_role_name(certificate->role), was_held ? "was admitted already" : "is admitted",
 	    certificate->key_number, directory_version(registry->directory), certificate_fingerprint(certificate, fingerprint), path);
+	if (!was_held)
+		printf("Take updates/%06u.update to one other node too: `cpctl directory import FILE`.\n", update.number);
 	return EXIT_DONE;
 }
 
@@ -230,7 +244,7 @@ int verb_region_admit(struct call *call)
 		return say_refused("the request is of node %u, not %u: take the right file", asked_node, certificate.node);
 	if (!registry_open(&registry, call->words[0]))
 		return EXIT_REFUSED;
-	status = admit(&registry, &certificate);
+	status = admit(call, &registry, &certificate);
 	registry_close(&registry);
 	return status;
 }
@@ -332,8 +346,9 @@ static int make_group(struct registry *registry, struct group *group)
 	}
 	if (!registry_sign(registry, &update))
 		return EXIT_REFUSED;
-	printf("Group %u %s has %zu members, version %u, directory %u.\n", group->number, group->name, group->member_count,
-	    group->version, directory_version(registry->directory));
+	printf("Group %u %s has %zu member%s, version %u, directory %u.\n"
+	    "Take updates/%06u.update to one node: `cpctl directory import FILE`.\n", group->number, group->name, group->member_count,
+	    group->member_count == 1 ? "" : "s", group->version, directory_version(registry->directory), update.number);
 	return EXIT_DONE;
 }
 
@@ -459,9 +474,9 @@ static void print_region(const json_t *region)
 		    text_fit(json_text(row, "name"), 30, name, sizeof(name)), (long long)json_number(row, "key_number"),
 		    json_text(row, "fingerprint"), json_flag(row, "revoked") ? " REVOKED" : "");
 	json_array_foreach(json_object_get(region, "groups"), index, row)
-		printf("%sGroup %lld %s, version %lld, %zu members\n", index ? "" : "\n", (long long)json_number(row, "number"),
+		printf("%sGroup %lld %s, version %lld, %zu member%s\n", index ? "" : "\n", (long long)json_number(row, "number"),
 		    text_fit(json_text(row, "name"), 0, name, sizeof(name)), (long long)json_number(row, "version"),
-		    json_array_size(json_object_get(row, "members")));
+		    json_array_size(json_object_get(row, "members")), json_array_size(json_object_get(row, "members")) == 1 ? "" : "s");
 }
 
 int verb_region_show(struct call *call)
