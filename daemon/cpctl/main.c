@@ -115,7 +115,7 @@ static const struct verb verbs[] = {
 	  "cpctl region init /media/stick/vr09 --region VR09 --name Utrecht", region_init_options, false, verb_region_init, NULL },
 	{ "region admit", "DIR REQUEST", 2, 2, "certify a node, and make the kit it is handed",
 	  "Compare the fingerprint by telephone or in person before you hand out the kit.\nGiven again with the same words it makes the kit again; with other words it\n"
-	  "changes the certificate; with a request of new keys, and --replace, the node gets\nits next key.",
+	  "changes the certificate; with a request of new keys, and --replace, the node\ngets its next key.",
 	  "cpctl region admit vr09 request.cpd --node 344003 --role nsp \\\n    --name 'NSP De Meern' --municipality GM0344\n"
 	  "cpctl region admit vr09 request.cpd --node 901 --role cp \\\n    --address tcp://192.0.2.1:5600", region_admit_options, false, verb_region_admit, NULL },
 	{ "region group", "DIR", 1, 1, "make a group, or its next version",
