@@ -241,7 +241,7 @@ static void on_request(struct evhttp_request *request, void *context)
 		return;
 	}
 	if (command != EVHTTP_REQ_GET && !is_post) {
-		api_error(request, 405, "bad-method", NULL, "only GET and POST are understood", NULL);
+		api_error(request, 405, "bad-method", NULL, "only GET and POST are understood", "docs/API.md lists them");
 		return;
 	}
 	for (size_t i = 0; path && i < sizeof(table) / sizeof(table[0]); i++) {
@@ -334,7 +334,8 @@ enum cpd_error api_open(struct event_base *base, struct node *node, const struct
 	/* Somewhat more is read, so that too much can be told in words; beyond that evhttp hangs up. */
 	evhttp_set_max_body_size(api->http, 4 * API_BODY_MAX);
 	evhttp_set_timeout(api->http, TIMEOUT_S);
-	evhttp_set_allowed_methods(api->http, EVHTTP_REQ_GET | EVHTTP_REQ_POST);
+	/* The others are let in to be refused in JSON; libevent answers a page. */
+	evhttp_set_allowed_methods(api->http, EVHTTP_REQ_GET | EVHTTP_REQ_POST | EVHTTP_REQ_PUT | EVHTTP_REQ_DELETE | EVHTTP_REQ_PATCH | EVHTTP_REQ_OPTIONS);
 	evhttp_set_gencb(api->http, on_request, api);
 	*out = api;
 	return CPD_OK;

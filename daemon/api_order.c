@@ -46,8 +46,18 @@ static json_t *body_json(struct evhttp_request *request, bool may_be_empty)
 
 /* ---------------------------------------------------------------- author */
 
+/* Named twice is addressed once. */
+static bool is_named(const uint32_t *numbers, size_t count, uint32_t number)
+{
+	while (count && numbers[count - 1] != number)
+		count--;
+	return count != 0;
+}
+
 static bool add_node(struct evhttp_request *request, struct author_request *order, uint32_t node)
 {
+	if (is_named(order->nodes, order->node_count, node))
+		return true;
 	if (order->node_count == LIMIT_DESTINATION_NODES)
 		return bad_field(request, "to", "names too many nodes", "address a group");
 	order->nodes[order->node_count++] = node;
@@ -56,6 +66,8 @@ static bool add_node(struct evhttp_request *request, struct author_request *orde
 
 static bool add_group(struct evhttp_request *request, struct author_request *order, uint32_t group)
 {
+	if (is_named(order->groups, order->group_count, group))
+		return true;
 	if (order->group_count == LIMIT_DESTINATION_GROUPS)
 		return bad_field(request, "to", "names too many groups", "use one larger group");
 	order->groups[order->group_count++] = group;
@@ -209,7 +221,7 @@ static bool read_key(struct evhttp_request *request, struct author_request *orde
 		return bad_field(request, "Idempotency-Key", "must be 1 to 64 bytes", "use a random text for each new message");
 	for (const char *at = key; *at; at++)
 		if (*at < 0x21 || *at > 0x7e)
-			return bad_field(request, "Idempotency-Key", "must be printable ASCII", "use a random text for each new message");
+			return bad_field(request, "Idempotency-Key", "must be printable ASCII without blanks", "use a random text for each new message");
 	memcpy(order->key, key, order->key_len);
 	return true;
 }
