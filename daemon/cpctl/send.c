@@ -5,6 +5,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <strings.h>
 #include <time.h>
 
 #include "crypto/crypto.h"
@@ -31,13 +32,17 @@ static const struct kind *find_kind(const struct call *call)
 
 	if (kind && kind->has_body)
 		return kind;
-	for (size_t i = 0; (row = kind_at(i)); i++)
+	/* The name that the screens show is as good. */
+	for (size_t i = 0; (row = kind_at(i)); i++) {
+		if (row->has_body && !strcasecmp(call->words[0], row->dutch))
+			return row;
 		if (row->has_body)
 			nearest(call->words[0], row->name, &best, &distance);
+	}
 	if (kind)
 		say_usage(call, "this version cannot write a %s yet; `cpctl send --help` lists the kinds", kind->name);
 	else
-		say_usage(call, "there is no kind \"%s\"%s; `cpctl send --help` lists them", call->words[0], nearest_hint(call->words[0], "", best, distance, hint, sizeof(hint)));
+		say_usage(call, "there is no kind \"%s\"%s", call->words[0], nearest_hint(call->words[0], "", best, distance, hint, sizeof(hint)));
 	return NULL;
 }
 
@@ -220,6 +225,9 @@ static int say_outcome(const struct call *call, enum outcome outcome, const stru
 		print_json(answer->json);
 	else
 		puts(id);
+	/* Not for a key of our own making: then it is this command's own second try. */
+	if (call_has(call, "key") && json_flag(answer->json, "existing"))
+		fprintf(stderr, "cpctl: %s was there already under this key, with the words it had then; no new message was made\n", id);
 	return EXIT_DONE;
 }
 
