@@ -575,6 +575,12 @@ static void check_recipient(struct world *world, struct sim_message *message, co
 	bool is_ended = message->flags & ENDED_BY_ORIGIN;
 	if (!was_shown(recipient, message) && !is_ended && outcome->level != LEVEL_UNDELIVERABLE)
 		fail(world, recipient, &message->id, "no silent end: never shown at %u, and its author was told nothing (%s)", outcome->node, level_name(outcome->level));
+	if (is_ended && outcome->level == LEVEL_NONE)
+		fail(world, message->origin, &message->id, "no silent end: it ended, and its author was told nothing of %u", outcome->node);
+	/* Deaf dedup would end so: told truly, and never delivered. A retry comes every two hours at the least. */
+	if (!was_shown(recipient, message) && (message->flags & ENDED_BY_ORIGIN) == CUSTODY_IS_EXPIRED && message->created_ms < world->active_ms
+	    && message->created_ms + message->lifetime_ms > world->active_ms + 6 * SIM_HOUR)
+		fail(world, recipient, &message->id, "expired on its way to %u, though for six hours nothing was in the way", outcome->node);
 	if (outcome->reason == REFUSED_ID_CONFLICT && message->body_len == 0)
 		fail(world, message->origin, &message->id, "its id was taken and its words were not issued again");
 	if (was_shown(recipient, message) && !is_ended && !level_closes(outcome->level, message->closing_level) && recipient != message->origin)

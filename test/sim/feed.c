@@ -200,6 +200,8 @@ static void fill_precedence(struct sim_end *end, enum precedence precedence)
 		enum cpd_error error = link_send(end->link, &ref, (struct slice){buf, len}, node->world->now_ms);
 		if (error != CPD_OK)
 			fail(node->world, node, &ref.id, "link_send says %s after link_can_send said yes", cpd_error_text(error));
+		if (precedence == PRECEDENCE_FLASH)
+			end->flash_waiting += len;
 	}
 }
 
