@@ -54,8 +54,14 @@ static bool is_named(const uint32_t *numbers, size_t count, uint32_t number)
 	return count != 0;
 }
 
-static bool add_node(struct evhttp_request *request, struct author_request *order, uint32_t node)
+static bool add_node(struct api *api, struct evhttp_request *request, struct author_request *order, uint32_t node)
 {
+	const struct directory *directory = node_directory(api->node);
+	const struct certificate *certificate = directory_certificate(directory, node);
+
+	/* Nobody would carry it there: it would wait until it expires. */
+	if (certificate && directory_revocation(directory, node, certificate->key_number))
+		return bad_field(request, "to", "is a node whose key is revoked: nothing is carried to it", "call them another way, or address who took its place");
 	if (is_named(order->nodes, order->node_count, node))
 		return true;
 	if (order->node_count == LIMIT_DESTINATION_NODES)
@@ -86,7 +92,7 @@ static bool read_destination(struct api *api, struct evhttp_request *request, co
 		json_int_t node = json_integer_value(json);
 		if (node <= 0 || node > UINT32_MAX || !directory_certificate(directory, (uint32_t)node))
 			return bad_field(request, "to", "is not a node in the directory", "`cpctl directory` lists them");
-		return add_node(request, order, (uint32_t)node);
+		return add_node(api, request, order, (uint32_t)node);
 	}
 	if (!text || !*text)
 		return bad_field(request, "to", "must hold node numbers and group names", "for example [901, \"alle-nsp\"]");
@@ -95,14 +101,14 @@ static bool read_destination(struct api *api, struct evhttp_request *request, co
 		if (!strncmp(text, "group:", 6) && directory_group(directory, (uint32_t)number, 0))
 			return add_group(request, order, (uint32_t)number);
 		if (strncmp(text, "group:", 6) && directory_certificate(directory, (uint32_t)number))
-			return add_node(request, order, (uint32_t)number);
+			return add_node(api, request, order, (uint32_t)number);
 	}
 	for (const struct group *group = directory_next_group(directory, 0); group; group = directory_next_group(directory, group->number))
 		if (!strcasecmp(group->name, text))
 			return add_group(request, order, group->number);
 	for (const struct certificate *node = directory_next(directory, 0); node; node = directory_next(directory, node->node))
 		if (!strcasecmp(node->name, text))
-			return add_node(request, order, node->node);
+			return add_node(api, request, order, node->node);
 	return bad_field(request, "to", "is not a node or group in the directory", "`cpctl directory` lists them");
 }
 
