@@ -276,6 +276,20 @@ bool fields_read(const struct call *call, const ProtobufCMessageDescriptor *desc
 
 /* ---------------------------------------------------------------- help */
 
+/* What a number counts, where the name does not tell. */
+static const char *number_note(const char *name)
+{
+	static const char *const notes[][2] = {
+		{ "services", "1 police, 2 fire, 4 ambulance; added up" }, { "latitude_e5", "5209083 is 52.09083" },
+		{ "longitude_e5", "512222 is 5.12222" },
+	};
+
+	for (size_t i = 0; i < sizeof(notes) / sizeof(notes[0]); i++)
+		if (!strcmp(notes[i][0], name))
+			return notes[i][1];
+	return "number";
+}
+
 static void type_text(const ProtobufCFieldDescriptor *field, char *out, size_t size)
 {
 	const ProtobufCEnumDescriptor *words = field->descriptor;
@@ -289,7 +303,7 @@ static void type_text(const ProtobufCFieldDescriptor *field, char *out, size_t s
 		return;
 	}
 	snprintf(out, size, "%s", is_moment(field) ? "moment: now, +2h, -30m, 2026-11-24T12:00:00Z"
-	    : field->type == PROTOBUF_C_TYPE_STRING ? "text" : field->type == PROTOBUF_C_TYPE_BOOL ? "true or false" : "number");
+	    : field->type == PROTOBUF_C_TYPE_STRING ? "text" : field->type == PROTOBUF_C_TYPE_BOOL ? "true or false" : number_note(field->name));
 }
 
 static void print_field(const ProtobufCFieldDescriptor *field, const char *before, bool is_inner_required)

@@ -41,6 +41,24 @@ static bool print_moment(const char *name, const json_t *value)
 	return true;
 }
 
+/* The services of a call are bits. */
+static bool print_services(const char *name, const json_t *value)
+{
+	static const char *const services[] = { "police", "fire", "ambulance" };
+	json_int_t bits = json_integer_value(value);
+	bool is_first = true;
+
+	if (strcmp(name, "services") || bits < 1 || bits > 7)
+		return false;
+	for (int i = 0; i < 3; i++)
+		if (bits >> i & 1) {
+			printf("%s%s", is_first ? "" : ", ", services[i]);
+			is_first = false;
+		}
+	putchar('\n');
+	return true;
+}
+
 static void print_body(const json_t *body, size_t indent);
 
 static void print_value(const char *name, const json_t *value, size_t indent)
@@ -69,7 +87,7 @@ static void print_value(const char *name, const json_t *value, size_t indent)
 		printf("%s\n", text_fit(json_string_value(value), 0, text, sizeof(text)));
 	} else if (json_is_boolean(value)) {
 		puts(json_is_true(value) ? "yes" : "no");
-	} else if (!print_moment(name, value)) {
+	} else if (!print_moment(name, value) && !print_services(name, value)) {
 		printf("%lld\n", (long long)json_integer_value(value));
 	}
 }
