@@ -377,7 +377,8 @@ static void close_turns(struct node *node)
 	struct store_key key = store_key_name("custody_ms");
 	struct store_value value = store_value_u64((uint64_t)node_ms(node));
 
-	if (!batch || store_batch_put(batch, TABLE_META, &key, (struct slice){ value.bytes, value.len }))
+	/* Its number is below that of the batch made here: on disk first, or it would be told as if it were. */
+	if (turn_commit_held(node) || !batch || store_batch_put(batch, TABLE_META, &key, (struct slice){ value.bytes, value.len }))
 		store_batch_free(batch);
 	else if (!store_commit_now(node->store, batch))
 		turn_complete(node);

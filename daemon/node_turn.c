@@ -522,7 +522,7 @@ static bool may_run(struct node *node)
 {
 	unsigned bound = node->urgent.first ? NODE_TURNS_FLASH : idle_is_due(node) ? 1 : NODE_TURNS;
 
-	return node->relay && !node->rebuild_why && !node->raise_epoch && !node->has_failed && node->in_flight < bound &&
+	return node->relay && !node->rebuild_why && !node->raise_epoch && !node->has_failed && !node->held && node->in_flight < bound &&
 	    node->in_flight_bytes < NODE_IN_FLIGHT_BYTES;
 }
 
@@ -587,6 +587,39 @@ static enum cpd_error decide_all(struct node *node, struct turn *turn, const str
 	return error;
 }
 
+/* What one turn comes to is known only when it was decided: receipts of many neighbours rewrite as many
+ * custody records. With no room at the writer it waits here for the turns before it. */
+static enum cpd_error turn_hand_over(struct node *node, struct turn *turn)
+{
+	struct store_batch *batch = turn->batch;
+	enum cpd_error error;
+
+	node->held = node->in_flight_bytes && node->in_flight_bytes + turn->bytes > NODE_WRITER_BYTES ? turn : NULL;
+	if (node->held)
+		return CPD_OK;
+	turn->batch = NULL;
+	error = store_submit(node->store, batch);
+	if (!error)
+		node->in_flight_bytes += turn->bytes;
+	return error;
+}
+
+enum cpd_error turn_commit_held(struct node *node)
+{
+	struct turn *turn = node->held;
+	struct store_batch *batch = turn ? turn->batch : NULL;
+	enum cpd_error error;
+
+	if (!turn)
+		return CPD_OK;
+	node->held = NULL;
+	turn->batch = NULL;
+	error = store_commit_now(node->store, batch);
+	if (!error)
+		node->in_flight_bytes += turn->bytes;
+	return error;
+}
+
 static enum cpd_error turn_submit(struct node *node, struct turn *turn, const struct moment *now)
 {
 	struct store_batch *batch = turn->batch;
@@ -604,11 +637,7 @@ static enum cpd_error turn_submit(struct node *node, struct turn *turn, const st
 	if (error)
 		return error;
 	turn->bytes = store_batch_bytes(batch);
-	turn->batch = NULL;
-	error = store_submit(node->store, batch);
-	if (!error)
-		node->in_flight_bytes += turn->bytes;
-	return error;
+	return turn_hand_over(node, turn);
 }
 
 void turn_run(struct node *node)
@@ -674,6 +703,8 @@ void turn_complete(struct node *node)
 			turn_done(node, node->first);
 			is_moved = true;
 		}
+		if (!error && node->held && is_moved && turn_hand_over(node, node->held))
+			node_rebuild(node, "the writer took no more");
 		if (error) {
 			log_line(LOG_ERR, "commit-failed", "error=\"%s\" cure=\"look at the disk: full, read-only or broken\"", cpd_error_text(error));
 			node_rebuild(node, "a commit failed");
@@ -704,6 +735,7 @@ void turns_drop(struct node *node, enum cpd_error error, const char *why)
 		turn_free(turn);
 	}
 	node->last = &node->first;
+	node->held = NULL;
 	node->in_flight = 0;
 	node->in_flight_bytes = 0;
 	node->witness_count = 0;

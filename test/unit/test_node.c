@@ -220,9 +220,11 @@ static void answered(void *context, enum cpd_error error, const char *why, const
 	answer->was_stored = !error && holds(answer->node, TABLE_CUSTODY, id) && holds(answer->node, TABLE_ENVELOPES, id);
 }
 
-static void author(int from, uint32_t to, struct slice body, message_kind kind, const char *key, struct answer *answer)
+static void author_as(enum precedence precedence, int from, uint32_t to, struct slice body, message_kind kind, const char *key,
+    struct answer *answer)
 {
-	struct author_request request = { .kind = kind, .body = body, .nodes = { to }, .node_count = 1, .mode = MODE_TEST };
+	struct author_request request = { .kind = kind, .body = body, .nodes = { to }, .node_count = 1, .mode = MODE_TEST,
+		.has_precedence = true, .precedence = precedence };
 
 	if (key) {
 		request.key_len = strlen(key);
@@ -231,6 +233,11 @@ static void author(int from, uint32_t to, struct slice body, message_kind kind, 
 	*answer = (struct answer){ .node = from };
 	node_author(nodes[from], &request, answered, answer);
 	assert_int_equal(answer->calls, 0);
+}
+
+static void author(int from, uint32_t to, struct slice body, message_kind kind, const char *key, struct answer *answer)
+{
+	author_as(PRECEDENCE_ROUTINE, from, to, body, kind, key, answer);
 }
 
 /* Text { text: "..." } */
@@ -526,6 +533,72 @@ static void listeners_hear_what_is_on_disk(void **state)
 	assert_int_equal(heard, 0);
 }
 
+/* ---------------------------------------------------------------- much at a time */
+
+static struct slice document(size_t len, unsigned seed)
+{
+	uint8_t *body = malloc(len);
+
+	assert_non_null(body);
+	for (size_t i = 0; i < len; i++)
+		body[i] = (uint8_t)((i + seed) * 2654435761u >> 13);
+	return (struct slice){ body, len };
+}
+
+static int slow_commits(void *context)
+{
+	(void)context;
+	usleep(200000);
+	return 0;
+}
+
+/* More in one turn than the writer lets wait: the turn waits, it is not given up. */
+static void a_turn_that_the_writer_has_no_room_for_waits(void **state)
+{
+	struct answer first, answers[12];
+	struct slice body = document(1024 * 1024, 1);
+
+	(void)state;
+	node_store(nodes[1])->commit_fault = slow_commits;
+	author(1, NSP, body, 20, NULL, &first);
+	UNTIL(node_store(nodes[1])->waiting_bytes);
+	for (size_t i = 0; i < 12; i++)
+		author(1, NSP, body, 20, NULL, &answers[i]);
+	for (size_t i = 0; i < 12; i++) {
+		UNTIL(answers[i].calls);
+		assert_int_equal(answers[i].error, CPD_OK);
+		assert_true(answers[i].was_stored);
+	}
+	assert_int_equal(first.error, CPD_OK);
+	free((void *)(uintptr_t)body.data);
+}
+
+/* Closed while it waits: whoever is told that his words are kept finds them on disk. */
+static void a_turn_that_waits_is_on_disk_before_it_is_told_at_the_end(void **state)
+{
+	struct answer first, answers[12];
+	struct slice body = document(1024 * 1024, 1);
+
+	(void)state;
+	node_store(nodes[1])->commit_fault = slow_commits;
+	author(1, NSP, body, 20, NULL, &first);
+	UNTIL(node_store(nodes[1])->waiting_bytes);
+	for (size_t i = 0; i < 12; i++)
+		author(1, NSP, body, 20, NULL, &answers[i]);
+	run_ms(100);                    /* decided, and the disk is busy still */
+	assert_int_equal(first.calls, 0);
+	stop(1);
+	start(1);
+	assert_int_equal(first.calls, 1);
+	assert_true(first.was_stored);
+	for (size_t i = 0; i < 12; i++) {
+		assert_int_equal(answers[i].calls, 1);
+		assert_true(answers[i].was_stored == !answers[i].error);
+		assert_true(answers[i].error || holds(1, TABLE_ENVELOPES, &answers[i].id));
+	}
+	free((void *)(uintptr_t)body.data);
+}
+
 #define TEST(name) cmocka_unit_test_setup_teardown(name, setup, teardown)
 
 int main(void)
@@ -540,6 +613,8 @@ int main(void)
 		TEST(words_under_a_taken_id_are_reissued),
 		TEST(a_large_body_arrives_whole),
 		TEST(listeners_hear_what_is_on_disk),
+		TEST(a_turn_that_the_writer_has_no_room_for_waits),
+		TEST(a_turn_that_waits_is_on_disk_before_it_is_told_at_the_end),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
