@@ -49,7 +49,7 @@ static void print_hops(const json_t *hops)
 	}
 }
 
-static void state_text(const json_t *recipient, char *out, size_t size)
+static void state_text(const json_t *recipient, bool is_held, char *out, size_t size)
 {
 	const char *state = json_text(recipient, "state");
 	long long via = (long long)json_number(recipient, "via"), retry = (long long)json_number(recipient, "retry");
@@ -57,7 +57,9 @@ static void state_text(const json_t *recipient, char *out, size_t size)
 
 	if (retry)
 		snprintf(again, sizeof(again), ", sent again %lld time%s", retry, retry == 1 ? "" : "s");
-	if (!strcmp(state, "queued"))
+	if (!strcmp(state, "queued") && is_held)
+		snprintf(out, size, "held here: `cpctl queue release ID` lets it go to %lld", via);
+	else if (!strcmp(state, "queued"))
 		snprintf(out, size, "waits for the link to %lld%s", via, again);
 	else if (!strcmp(state, "passed"))
 		snprintf(out, size, "handed to %lld%s", via, again);
@@ -88,15 +90,18 @@ static void level_text(const json_t *recipient, char *out, size_t size)
 static void print_recipients(const json_t *trace)
 {
 	const json_t *recipients = json_object_get(trace, "recipients");
+	bool is_held = false;
 	size_t index;
-	json_t *recipient;
+	json_t *recipient, *flag;
 
+	json_array_foreach(json_object_get(trace, "flags"), index, flag)
+		is_held |= json_is_string(flag) && !strcmp(json_string_value(flag), "held");
 	if (json_array_size(recipients))
 		printf("\nRecipients; it closes at %s\n", *json_text(trace, "closing_level") ? json_text(trace, "closing_level") : "the level of its kind");
 	json_array_foreach((json_t *)(uintptr_t)recipients, index, recipient) {
 		char name[160], state[120], level[140];
 
-		state_text(recipient, state, sizeof(state));
+		state_text(recipient, is_held, state, sizeof(state));
 		level_text(recipient, level, sizeof(level));
 		printf("  %10lld  %s  %s\n%14s%s\n", (long long)json_number(recipient, "node"), text_fit(json_text(recipient, "name"), 24, name, sizeof(name)),
 		    level, "", state);
