@@ -75,17 +75,26 @@ static bool is_moment(const ProtobufCFieldDescriptor *field)
 
 static json_t *enum_value(const struct call *call, const ProtobufCEnumDescriptor *descriptor, const char *path, const char *text)
 {
+	const char *tail = NULL;
+	unsigned tails = 0;
 	char known[160] = "";
 
 	for (unsigned i = 0; i < descriptor->n_values; i++) {
-		const char *name = descriptor->values[i].name;
+		const char *name = descriptor->values[i].name, *low = strchr(name, '_');
 
 		if (!strcasecmp(name, text))
 			return json_string(name);
+		/* READ for REQUIRED_READ: the schema's words must differ between lists, a person's need not. */
+		if (descriptor->values[i].value && low && !strcasecmp(low + 1, text)) {
+			tail = name;
+			tails++;
+		}
 		/* 0 is "unknown": a program may say it, nobody is told to. */
 		if (descriptor->values[i].value && strlen(known) + strlen(name) + 3 < sizeof(known))
 			snprintf(known + strlen(known), sizeof(known) - strlen(known), "%s%s", *known ? ", " : "", name);
 	}
+	if (tails == 1)
+		return json_string(tail);
 	say_usage(call, "--%s: \"%s\" is not one of %s", path, text, known);
 	return NULL;
 }
