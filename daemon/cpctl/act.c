@@ -41,6 +41,8 @@ static int act(struct call *call, const char *name, const char *id, const char *
 		print_json(answer);
 	else
 		printf("%s %s\n", json_text(answer, "id"), *json_text(answer, "level") && strcmp(json_text(answer, "level"), "NONE") ? json_text(answer, "level") : past_of(name));
+	if (!strcmp(name, "withdraw"))
+		fprintf(stderr, "  Who has it already keeps it and is not told: `cpctl trace %s` shows who.\n", id);
 	json_decref(answer);
 	return EXIT_DONE;
 }
