@@ -1,0 +1,154 @@
+/* test_relay_floors.c: floors of elder epochs, own and others'. */
+#include "test/unit/relay_makers.h"
+
+#define BOX struct box *box = *state
+#define DAY_MS (24 * (int64_t)HOUR_MS)
+
+static int open_box(void **state)
+{
+	*state = box_open();
+	return 0;
+}
+
+static int close_box(void **state)
+{
+	box_close(*state);
+	return 0;
+}
+
+/* Two own messages, one open and one final, and then a new epoch over the same store. */
+static struct header epoch_rises_over_an_open_message(struct box *box)
+{
+	struct header open = header_of(KIND_TEXT, SELF, 1, DESK), final = header_of(KIND_TEXT, SELF, 1, DESK);
+
+	author(box, &final);
+	passed(box, CP_A);
+	receipt(box, &final, (struct told){ .link = CP_A, .witness = DESK, .epoch = 1, .counter = 1, .level = LEVEL_DELIVERED });
+	open.lifetime_s = 30 * 24 * 3600;
+	author(box, &open);
+	passed(box, CP_A);
+	pass_time(box, 4 * DAY_MS);
+	assert_int_equal(relay_counters(box->relay)->floor, open.id.sequence);
+	box->config.epoch++;
+	box_restart(box);
+	return open;
+}
+
+static void a_new_epoch_keeps_the_floor_of_the_one_before(void **state)
+{
+	BOX;
+	struct header open = epoch_rises_over_an_open_message(*state);
+	const struct relay_counters *counters = relay_counters(box->relay);
+
+	assert_int_equal(counters->floor, counters->next_sequence);
+	assert_int_equal(counters->elders[0].epoch, open.id.epoch);
+	assert_int_equal(counters->elders[0].floor, open.id.sequence);
+	assert_int_equal(counters->elders[0].end, open.id.sequence + 1);
+}
+
+static void the_floor_of_an_elder_epoch_rises_to_its_end_and_is_told(void **state)
+{
+	BOX;
+	struct header open = epoch_rises_over_an_open_message(*state);
+	const struct relay_effect *told;
+
+	authored_text(box, DESK);
+	receipt(box, &open, (struct told){ .link = CP_A, .witness = DESK, .epoch = 1, .counter = 2, .level = LEVEL_DELIVERED });
+	pass_time(box, 3 * DAY_MS);
+	assert_int_equal(relay_counters(box->relay)->elders[0].floor, open.id.sequence + 1);
+	box_restart(box);
+	assert_int_equal(relay_counters(box->relay)->elders[0].floor, open.id.sequence + 1);
+	box_clear(box);
+	pass_time(box, 2 * DAY_MS);
+	told = effect_of(box, EFFECT_ANNOUNCE);
+	assert_int_equal(told->presence.floor_count, 2);
+	assert_int_equal(told->presence.floors[1].epoch, open.id.epoch);
+	assert_int_equal(told->presence.floors[1].floor, open.id.sequence + 1);
+}
+
+static void no_more_epochs_have_a_floor_than_a_presence_holds(void **state)
+{
+	BOX;
+	const struct relay_counters *counters;
+
+	for (int i = 0; i < LIMIT_FLOORS + 2; i++) {
+		authored_text(box, DESK);
+		box->config.epoch++;
+		box_restart(box);
+	}
+	counters = relay_counters(box->relay);
+	for (uint32_t i = 0; i < RELAY_ELDERS; i++)
+		assert_int_equal(counters->elders[i].epoch, box->config.epoch - 1 - i);
+}
+
+static void a_floor_waits_for_a_message_that_is_not_committed_yet(void **state)
+{
+	BOX;
+	struct header header = header_of(KIND_TEXT, SELF, 1, DESK);
+	struct relay_event authored = { .type = RELAY_MESSAGE, .store_admits = true };
+	struct relay_event answer = { .type = RELAY_OWN, .own_node = SELF, .own_end = true,
+		.id = { SELF, box->config.epoch, 1 } };
+
+	header.id = (struct message_id){ SELF, box->config.epoch, 1 };
+	authored.message = make_message(box, &header);
+	turn_begin(box);
+	assert_int_equal(hand(box, &authored), CPD_OK);
+	turn_end(box);
+	turn_begin(box);             /* the store was read before the commit of that turn */
+	assert_int_equal(hand(box, &answer), CPD_OK);
+	turn_end(box);
+	commit(box);
+	assert_int_equal(relay_counters(box->relay)->floor, 1);
+}
+
+static void heard_of_nsp(struct box *box, uint32_t epoch, uint64_t counter, uint64_t floor, uint64_t elder)
+{
+	struct presence presence = { .node = NSP_A, .epoch = epoch, .counter = counter, .homes = { SELF }, .home_count = 1 };
+
+	presence.floors[presence.floor_count++] = (struct epoch_floor){ epoch, floor };
+	if (elder)
+		presence.floors[presence.floor_count++] = (struct epoch_floor){ epoch - 1, elder };
+	heard(box, NSP_A, &presence);
+}
+
+static void an_elder_floor_that_was_told_stays_when_a_store_put_back_tells_less(void **state)
+{
+	BOX;
+	struct header header = header_of(KIND_TEXT, NSP_A, 9, SELF);
+
+	heard_of_nsp(box, 1, 1, 10, 0);
+	heard_of_nsp(box, 2, 2, 5, 5);
+	heard_of_nsp(box, 2, 3, 6, 5);
+	assert_int_equal(journal_of(box, JOURNAL_FLOOR_FELL), 0);
+	assert_int_equal(arrive(box, NSP_A, &header, 0), REFUSED_BELOW_FLOOR);
+	header.id.sequence = 10;
+	assert_int_equal(arrive(box, NSP_A, &header, 0), REFUSED_NONE);
+}
+
+static void records_of_elder_epochs_go_after_the_longest_lifetime(void **state)
+{
+	BOX;
+
+	heard_of_nsp(box, 2, 1, 5, 0);
+	assert_int_equal(effects_of(box, EFFECT_PURGE_ELDERS), 0);
+	box->now.custody_ms += 31 * DAY_MS;
+	box_clear(box);
+	heard_of_nsp(box, 2, 2, 6, 0);
+	assert_int_equal(effect_of(box, EFFECT_PURGE_ELDERS)->epoch, 2);
+	assert_int_equal(effect_of(box, EFFECT_PURGE_ELDERS)->at_ms, box->now.custody_ms - 30 * DAY_MS);
+}
+
+int main(void)
+{
+#define T(name) cmocka_unit_test_setup_teardown(name, open_box, close_box)
+	const struct CMUnitTest tests[] = {
+		T(a_new_epoch_keeps_the_floor_of_the_one_before),
+		T(the_floor_of_an_elder_epoch_rises_to_its_end_and_is_told),
+		T(no_more_epochs_have_a_floor_than_a_presence_holds),
+		T(a_floor_waits_for_a_message_that_is_not_committed_yet),
+		T(an_elder_floor_that_was_told_stays_when_a_store_put_back_tells_less),
+		T(records_of_elder_epochs_go_after_the_longest_lifetime),
+	};
+
+	return cmocka_run_group_tests(tests, NULL, NULL);
+}
