@@ -107,7 +107,7 @@ static enum cpd_error header_fill(struct node *node, const struct author_request
 		error = header_groups(node, request, header, why);
 	if (error)
 		return error;
-	if (!store_admits(node->store, header->precedence)) {
+	if (!turn_admits(node, header->precedence, request->body.len)) {
 		*why = "the store is too full for this precedence; wait until messages have left, or raise limit_mib";
 		return CPD_ERR_FULL;
 	}

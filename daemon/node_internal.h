@@ -26,8 +26,7 @@
 /* What one turn takes in, so that its transaction stays well below the writer's bound. */
 #define NODE_TURN_WORKS 256
 #define NODE_TURN_BYTES (512 * 1024)
-#define NODE_IN_FLIGHT_BYTES (2 * 1024 * 1024)
-#define NODE_WRITER_BYTES (4 * 1024 * 1024) /* above it store_submit says BUSY */
+#define NODE_IN_FLIGHT_BYTES (2 * 1024 * 1024) /* store_submit says BUSY at twice as much */
 #define NODE_TIMERS 256          /* rows of the timers table in one turn */
 #define NODE_LISTENERS 16
 #define NODE_SESSIONS 4          /* of one neighbour at a time: both may call, each anew after a cut */
@@ -102,6 +101,7 @@ struct node {
 	uint64_t turn;
 	struct turn *first, **last;       /* not yet on disk; the last one may be being decided */
 	unsigned in_flight; size_t in_flight_bytes;
+	size_t turn_bytes;                /* let in by the turn at hand; the store has not seen them yet */
 	struct turn *held;                /* the last one: decided, waits for room at the writer */
 	int64_t row_due_ms;               /* of the first row of the timers table; INT64_MAX: none */
 	struct relay_effect *purges; size_t purge_count;
@@ -146,6 +146,8 @@ void gather_drop_links(struct node *node);
 
 /* node_turn.c */
 void turn_run(struct node *node);
+/* Space for `more` bytes of this precedence, over all that is under way? */
+bool turn_admits(struct node *node, enum precedence precedence, size_t more);
 void turn_complete(struct node *node);                 /* what the store has told */
 MUST_CHECK enum cpd_error turn_commit_held(struct node *node); /* now, waiting for the disk: at the end */
 void turns_drop(struct node *node, enum cpd_error error, const char *why);

@@ -343,6 +343,11 @@ static enum cpd_error body_held(struct node *node, const struct header *header, 
 	return CPD_OK;
 }
 
+bool turn_admits(struct node *node, enum precedence precedence, size_t more)
+{
+	return store_admits_more(node->store, precedence, node->turn_bytes + (node->held ? node->held->bytes : 0) + more);
+}
+
 static enum cpd_error decide_leaf(struct node *node, struct work *work, const struct moment *now)
 {
 	struct relay_event *event = &work->event;
@@ -353,6 +358,10 @@ static enum cpd_error decide_leaf(struct node *node, struct work *work, const st
 	error = leaf_item_decode((struct slice){ work->bytes, work->len }, &event->id, &event->leaf_index, &event->leaf, &path);
 	if (!error)
 		body = body_find(node, &event->id);
+	/* Its body was let in when there was room for it; others may have been let in since. What is begun goes on
+	 * as long as a FLASH may, never into what is kept for receipts and deletes. */
+	if (!error && !turn_admits(node, PRECEDENCE_FLASH, 0))
+		error = CPD_ERR_FULL;
 	if (!error && !body)
 		error = CPD_ERR_BUSY;   /* its header never came, or was forgotten: the sender offers both again */
 	if (!error)
@@ -395,7 +404,7 @@ static enum cpd_error decide_item(struct node *node, struct turn *turn, struct w
 		event->type = RELAY_MESSAGE;
 		event->message = &work->result->message;
 		event->trailer = &work->trailer;
-		event->store_admits = store_admits(node->store, header->precedence);
+		event->store_admits = turn_admits(node, header->precedence, header->large_length);
 		error = turn_event(node, event, now);
 	} else if (!work->error) {
 		event->type = RELAY_RECEIPTS;
@@ -550,9 +559,9 @@ static enum cpd_error decide_all(struct node *node, struct turn *turn, const str
 {
 	struct relay_event tick = { .type = RELAY_TICK };
 	struct work *work;
-	size_t bytes = 0;
 	enum cpd_error error;
 
+	node->turn_bytes = 0;
 	relay_begin_turn(node->relay, turn->number);
 	error = decide_timers(node, turn, now);
 	if (!error && relay_next_deadline(node->relay) <= now->custody_ms)
@@ -566,13 +575,14 @@ static enum cpd_error decide_all(struct node *node, struct turn *turn, const str
 				work_list_add(&node->decided, work);
 		}
 	}
-	for (unsigned count = 0; !error && count < NODE_TURN_WORKS && bytes < NODE_TURN_BYTES; count++) {
+	for (unsigned count = 0; !error && count < NODE_TURN_WORKS && node->turn_bytes < NODE_TURN_BYTES; count++) {
 		work = work_pop(node);
 		if (!work)
 			break;
-		bytes += work->result ? work->result->bytes.len : work->len;
 		work->is_kept = false;
 		error = decide(node, turn, work, now);
+		node->turn_bytes += work->result ? work->result->bytes.len : work->len;
+		node->turn_bytes += work->request ? work->request->body.len : 0;
 		if (!work->is_kept)
 			work_list_add(&node->decided, work);
 	}
@@ -594,7 +604,7 @@ static enum cpd_error turn_hand_over(struct node *node, struct turn *turn)
 	struct store_batch *batch = turn->batch;
 	enum cpd_error error;
 
-	node->held = node->in_flight_bytes && node->in_flight_bytes + turn->bytes > NODE_WRITER_BYTES ? turn : NULL;
+	node->held = node->in_flight_bytes && node->in_flight_bytes + turn->bytes > NODE_IN_FLIGHT_BYTES ? turn : NULL;
 	if (node->held)
 		return CPD_OK;
 	turn->batch = NULL;

@@ -314,7 +314,7 @@ void store_space(struct store *store, struct store_space *out)
 	out->used_bytes = top > free_bytes ? top - free_bytes : 0;
 }
 
-bool store_admits(struct store *store, enum precedence precedence)
+bool store_admits_more(struct store *store, enum precedence precedence, size_t more)
 {
 	static const unsigned percent[PRECEDENCE_COUNT] = { 60, 75, 88, 96 };
 	struct store_space space;
@@ -325,7 +325,7 @@ bool store_admits(struct store *store, enum precedence precedence)
 		return false;
 	pthread_mutex_lock(&store->lock);
 	can_write = store->has_writer && !store->failed;
-	waiting = store->waiting_bytes;
+	waiting = store->waiting_bytes + more;
 	pthread_mutex_unlock(&store->lock);
 	if (!can_write)
 		return false;
@@ -339,6 +339,11 @@ bool store_admits(struct store *store, enum precedence precedence)
 	writer_count_space(store);
 	store_space(store, &space);
 	return space.used_bytes + waiting <= bound;
+}
+
+bool store_admits(struct store *store, enum precedence precedence)
+{
+	return store_admits_more(store, precedence, 0);
 }
 
 /* ---- backup */

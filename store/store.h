@@ -126,6 +126,8 @@ void store_space(struct store *store, struct store_space *out);
 /* May a new message of this precedence be taken? What waits for the writer counts. ROUTINE stops at 60 % of the limit, PRIORITY 75,
  * IMMEDIATE 88, FLASH 96; receipts, deletes and revocations always pass. */
 bool store_admits(struct store *store, enum precedence precedence);
+/* The same, when `more` bytes were let in that the store has not seen yet. */
+bool store_admits_more(struct store *store, enum precedence precedence, size_t more);
 
 /* ---- health */
 struct store_check {

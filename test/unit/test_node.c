@@ -599,6 +599,41 @@ static void a_turn_that_waits_is_on_disk_before_it_is_told_at_the_end(void **sta
 	free((void *)(uintptr_t)body.data);
 }
 
+/* Leaves come after their header was let in: they must not fill what is kept for receipts and deletes. */
+static void large_bodies_do_not_fill_a_small_store_to_the_brim(void **state)
+{
+	struct answer answers[24], after;
+
+	(void)state;
+	for (int i = 0; i < 2; i++)
+		stop(i);
+	configs[0].store_limit_mib = 16;
+	configs[1].store_limit_mib = 256;
+	for (int i = 0; i < 2; i++)
+		start(i);
+	UNTIL(is_linked(0) && is_linked(1));
+	node_store(nodes[0])->commit_fault_context = &after;
+	for (size_t i = 0; i < 24; i++) {
+		struct slice body = document(1024 * 1024, (unsigned)i);
+
+		author_as(PRECEDENCE_FLASH, 1, NSP, body, 20, NULL, &answers[i]);
+		UNTIL(answers[i].calls);
+		assert_int_equal(answers[i].error, CPD_OK);
+		free((void *)(uintptr_t)body.data);
+	}
+	for (int i = 0; i < 100; i++) {
+		struct store_space space;
+
+		run_ms(100);
+		assert_false(node_has_failed(nodes[0]));
+		assert_ptr_equal(node_store(nodes[0])->commit_fault_context, &after);    /* not opened again */
+		store_space(node_store(nodes[0]), &space);
+		assert_true(space.used_bytes < space.limit_bytes / 100 * 98);
+	}
+	author(0, DESK, text("nog steeds"), 6, NULL, &after);
+	UNTIL(after.calls);
+}
+
 #define TEST(name) cmocka_unit_test_setup_teardown(name, setup, teardown)
 
 int main(void)
@@ -615,6 +650,7 @@ int main(void)
 		TEST(listeners_hear_what_is_on_disk),
 		TEST(a_turn_that_the_writer_has_no_room_for_waits),
 		TEST(a_turn_that_waits_is_on_disk_before_it_is_told_at_the_end),
+		TEST(large_bodies_do_not_fill_a_small_store_to_the_brim),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
