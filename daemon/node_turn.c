@@ -718,6 +718,10 @@ void turn_complete(struct node *node)
 		if (error) {
 			log_line(LOG_ERR, "commit-failed", "error=\"%s\" cure=\"look at the disk: full, read-only or broken\"", cpd_error_text(error));
 			node_rebuild(node, "a commit failed");
+			/* What the kernel holds of a file that it could not write proves nothing: a store opened again here
+			 * may show as committed what is on no disk, and it would be acknowledged. */
+			if (error != CPD_ERR_FULL && error != CPD_ERR_NOMEM)
+				node_give_up(node, "the disk refused a commit");
 		}
 		if (!is_told)
 			break;

@@ -313,6 +313,7 @@ static void an_addressee_nobody_knows_is_refused(void **state)
 /* ---------------------------------------------------------------- commits that fail */
 
 static atomic_int commits, faults;
+static int fault;
 
 static int fail_commits(void *context)
 {
@@ -322,15 +323,16 @@ static int fail_commits(void *context)
 		return 0;
 	usleep(300000);                 /* a disk that hesitates: what leaves too early has the time to */
 	atomic_fetch_sub(&faults, 1);
-	return EIO;
+	return fault;
 }
 
-static void break_commits(int which)
+static void break_commits(int which, int error)
 {
 	struct store *store = node_store(nodes[which]);
 
 	atomic_store(&commits, 0);
 	atomic_store(&faults, 1);
+	fault = error;
 	store->commit_fault = fail_commits;
 }
 
@@ -339,7 +341,7 @@ static void a_failed_commit_is_told_and_the_node_goes_on(void **state)
 	struct answer lost, kept;
 
 	(void)state;
-	break_commits(0);
+	break_commits(0, ENOSPC);
 	author(0, DESK, text("gaat mis"), 6, "k", &lost);
 	UNTIL(lost.calls);
 	assert_int_equal(lost.error, CPD_ERR_IO);
@@ -354,6 +356,31 @@ static void a_failed_commit_is_told_and_the_node_goes_on(void **state)
 	assert_false(node_has_failed(nodes[0]));
 }
 
+/* After an error of the disk itself nothing that is read back proves anything: the process ends. */
+static void a_disk_error_ends_the_node_and_nothing_is_told_as_kept(void **state)
+{
+	struct answer first, later;
+
+	(void)state;
+	run_ms(500);
+	break_commits(0, EIO);
+	author(0, DESK, text("gaat mis"), 6, NULL, &first);
+	UNTIL(atomic_load(&commits));
+	author(0, DESK, text("en dit ook"), 6, NULL, &later);
+	UNTIL(node_has_failed(nodes[0]));
+	run_ms(200);
+	assert_true(node_has_failed(nodes[0]));
+	assert_int_equal(first.calls + later.calls, 0);
+	stop(0);
+	assert_int_equal(first.calls, 1);
+	assert_int_equal(later.calls, 1);
+	assert_int_not_equal(first.error, CPD_OK);
+	assert_int_not_equal(later.error, CPD_OK);
+	start(0);
+	UNTIL(is_linked(0));
+	assert_int_equal(store_count(node_store(nodes[1]), TABLE_ENVELOPES), 0);
+}
+
 /* The receiver's disk fails: no acknowledgement leaves, the sender keeps its custody and sends again. */
 static void no_acknowledgement_leaves_when_the_receivers_commit_fails(void **state)
 {
@@ -362,7 +389,7 @@ static void no_acknowledgement_leaves_when_the_receivers_commit_fails(void **sta
 
 	(void)state;
 	run_ms(1500);                   /* presences and their commits are over */
-	break_commits(1);
+	break_commits(1, ENOSPC);
 	author(0, DESK, text("nog niet"), 6, NULL, &answer);
 	UNTIL(answer.calls);
 	UNTIL(atomic_load(&commits));
@@ -643,6 +670,7 @@ int main(void)
 		TEST(a_key_in_flight_gives_the_same_message),
 		TEST(an_addressee_nobody_knows_is_refused),
 		TEST(a_failed_commit_is_told_and_the_node_goes_on),
+		TEST(a_disk_error_ends_the_node_and_nothing_is_told_as_kept),
 		TEST(no_acknowledgement_leaves_when_the_receivers_commit_fails),
 		TEST(an_older_copy_begins_a_new_epoch),
 		TEST(words_under_a_taken_id_are_reissued),
