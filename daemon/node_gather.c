@@ -70,8 +70,14 @@ void work_push(struct node *node, struct work *work)
 struct work *work_pop(struct node *node)
 {
 	struct work *work = work_list_take(&node->urgent);
+	struct node_link *link;
 
-	return work ? work : work_list_take(&node->ordinary);
+	if (!work)
+		work = work_list_take(&node->ordinary);
+	link = work && work->type == WORK_PRESENCE ? links_find(node, work->link) : NULL;
+	if (link && link->presences)
+		link->presences--;
+	return work;
 }
 
 bool work_is_ready(const struct node *node)
@@ -196,6 +202,8 @@ void gather_drop_links(struct node *node)
 	list_drop_links(&node->ordinary);
 	list_drop_links(&node->waiting_urgent);
 	list_drop_links(&node->waiting);
+	for (size_t i = 0; i < node->link_count; i++)
+		node->links[i]->presences = 0;
 	/* Those in the pool carry their circuit: they are dropped when they come back. */
 }
 
@@ -259,10 +267,18 @@ void gather_item(struct node *node, struct node_link *link, const struct link_ev
 void gather_presence(struct node *node, uint32_t neighbour, const struct link_event *event)
 {
 	struct node_link *link = links_find(node, neighbour);
-	struct work *work = work_of_link(node, link, WORK_PRESENCE, event->bytes);
+	struct work *work;
 
+	/* No credit holds them back, and each costs a verification: what comes faster than that is let go; the
+	 * next word of the same node says more. */
+	if (link->presences >= NODE_PRESENCES) {
+		log_limited(LOG_WARNING, "presence-flood", neighbour, node_ms(node), "link=%u", neighbour);
+		return;
+	}
+	work = work_of_link(node, link, WORK_PRESENCE, event->bytes);
 	if (!work)
 		return;
+	link->presences++;
 	work->kind = VERIFY_PRESENCE;
 	work->precedence = PRECEDENCE_ROUTINE;
 	work->event.presence_age_s = event->age_s;

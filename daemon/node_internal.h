@@ -30,6 +30,7 @@
 #define NODE_TIMERS 256          /* rows of the timers table in one turn */
 #define NODE_LISTENERS 16
 #define NODE_SESSIONS 4          /* of one neighbour at a time: both may call, each anew after a cut */
+#define NODE_PRESENCES 64        /* of one neighbour, not decided yet; as many as a link lets wait to be sent */
 #define NODE_STRANGERS 16        /* sessions of the introduction class at a time */
 #define NODE_BODIES 64           /* large bodies coming in at a time; one that falls out is offered again */
 #define NODE_CACHE 512           /* custody records of one turn; a power of two */
@@ -47,6 +48,7 @@ struct node_link {
 	uint8_t *frame; size_t frame_len; /* owned: taken from the link, refused by the bearer for now */
 	uint32_t peer_epoch;
 	uint64_t circuit;                 /* rises when the serials start again */
+	unsigned presences;               /* that it sent and that are not decided yet: no credit bounds them */
 	bool is_told_up;                  /* the relay knows it as up */
 	bool is_called; uint8_t called_key[32];
 	int64_t since_ms;

@@ -14,7 +14,7 @@
 
 #include "crypto/region.h"
 #include "daemon/log.h"
-#include "daemon/node.h"
+#include "daemon/node_internal.h"
 #include "proto/tree.h"
 #include "store/internal.h"
 /* store/internal.h has a struct of that name too. */
@@ -524,6 +524,41 @@ static void a_large_body_arrives_whole(void **state)
 	free(body);
 }
 
+/* ---------------------------------------------------------------- what no credit holds back */
+
+static size_t length_of(const struct work_list *list)
+{
+	size_t length = 0;
+
+	for (const struct work *work = list->first; work; work = work->next)
+		length++;
+	return length;
+}
+
+static void a_flood_of_presences_is_let_go_and_the_next_ones_are_heard(void **state)
+{
+	uint8_t record[200] = { 0 };
+	const struct link_event event = { .type = LINK_EVENT_PRESENCE, .bytes = { record, sizeof(record) } };
+	struct node *node = nodes[1];
+	struct node_link *link = links_find(node, NSP);
+	struct node_counters before, after;
+
+	(void)state;
+	UNTIL(link->presences == 0);
+	node_counters(node, &before);
+	for (int i = 0; i < 10000; i++)
+		gather_presence(node, NSP, &event);
+	assert_true(length_of(&node->waiting) + length_of(&node->checking) <= NODE_PRESENCES);
+	UNTIL(link->presences == 0);
+	node_counters(node, &after);
+	assert_int_equal(after.verify_failed - before.verify_failed, NODE_PRESENCES);
+	gather_presence(node, NSP, &event);
+	UNTIL(link->presences == 0);
+	node_counters(node, &after);
+	assert_int_equal(after.verify_failed - before.verify_failed, NODE_PRESENCES + 1);
+	assert_true(is_linked(1));
+}
+
 /* ---------------------------------------------------------------- the journal */
 
 static unsigned heard;
@@ -675,6 +710,7 @@ int main(void)
 		TEST(an_older_copy_begins_a_new_epoch),
 		TEST(words_under_a_taken_id_are_reissued),
 		TEST(a_large_body_arrives_whole),
+		TEST(a_flood_of_presences_is_let_go_and_the_next_ones_are_heard),
 		TEST(listeners_hear_what_is_on_disk),
 		TEST(a_turn_that_the_writer_has_no_room_for_waits),
 		TEST(a_turn_that_waits_is_on_disk_before_it_is_told_at_the_end),
