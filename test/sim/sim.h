@@ -2,7 +2,7 @@
  * sim.h: a whole region in one thread: real relays and real links over a virtual network, virtual
  * disks and a virtual clock, all chance from one seed.
  *
- * world.c   time, happenings, topology        node.c   a host: turns, commits, restarts
+ * world.c   time, happenings, topology        node.c   a host, with decide.c, effects.c
  * net.c     wires, frames, sessions           feed.c   a host: link events in, items out
  * plan.c    what people do, what goes wrong   check.c  what must hold after every step
  * trace.c   what happened, for the one who must find out why
