@@ -46,7 +46,7 @@ void node_arm(struct node *node)
 		return;
 	at_ms = links_deadline(node);
 	/* With the writer behind, turns wait for it and not for the clock. */
-	if (node->in_flight < NODE_TURNS) {
+	if (turn_may_run(node)) {
 		int64_t relay_ms = relay_next_deadline(node->relay);
 
 		at_ms = relay_ms < at_ms ? relay_ms : at_ms;

@@ -148,6 +148,7 @@ void gather_drop_links(struct node *node);
 
 /* node_turn.c */
 void turn_run(struct node *node);
+bool turn_may_run(struct node *node);                  /* false: it waits for the writer */
 /* Space for `more` bytes of this precedence, over all that is under way? */
 bool turn_admits(struct node *node, enum precedence precedence, size_t more);
 void turn_complete(struct node *node);                 /* what the store has told */

@@ -527,7 +527,7 @@ static bool idle_is_due(struct node *node)
 	return (node->idle.first || node->purge_count) && node_ms(node) - node->idle_since_ms > 5000;
 }
 
-static bool may_run(struct node *node)
+bool turn_may_run(struct node *node)
 {
 	unsigned bound = node->urgent.first ? NODE_TURNS_FLASH : idle_is_due(node) ? 1 : NODE_TURNS;
 
@@ -657,7 +657,7 @@ void turn_run(struct node *node)
 	struct work *work;
 	enum cpd_error error;
 
-	if (!may_run(node))
+	if (!turn_may_run(node))
 		return;
 	node_now(node, &now);
 	if (!work_is_ready(node) && node->row_due_ms > now.custody_ms && relay_next_deadline(node->relay) > now.custody_ms &&
@@ -729,7 +729,7 @@ void turn_complete(struct node *node)
 	if (!is_moved || node->rebuild_why)
 		return;
 	send_fill_all(node);
-	if (work_is_ready(node) || node->raise_epoch)
+	if (work_is_ready(node) || node->raise_epoch || ((node->idle.first || node->purge_count) && !node->in_flight))
 		node_wake(node);
 	node_arm(node);
 }

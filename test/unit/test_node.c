@@ -326,6 +326,13 @@ static int fail_commits(void *context)
 	return fault;
 }
 
+static int slow_commits(void *context)
+{
+	(void)context;
+	usleep(200000);
+	return 0;
+}
+
 static void break_commits(int which, int error)
 {
 	struct store *store = node_store(nodes[which]);
@@ -559,6 +566,57 @@ static void a_flood_of_presences_is_let_go_and_the_next_ones_are_heard(void **st
 	assert_true(is_linked(1));
 }
 
+/* ---------------------------------------------------------------- the loop */
+
+static void ask_own(struct node *node)
+{
+	struct work *work = work_new(WORK_OWN_SCAN);
+
+	assert_non_null(work);
+	work->own_node = DESK;
+	work_list_add(&node->idle, work);
+	node_wake(node);
+}
+
+/* Nobody is there, so that nothing else sets a turn going. */
+static void a_question_that_waits_for_the_disk_is_asked_when_it_is_free(void **state)
+{
+	struct answer answer;
+	int64_t end;
+
+	(void)state;
+	stop(1);
+	configs[0].timers.retry_ms[PRECEDENCE_ROUTINE] = 60000;
+	stop(0);
+	start(0);
+	run_ms(500);
+	node_store(nodes[0])->commit_fault = slow_commits;
+	author(0, DESK, text("even wachten"), 6, NULL, &answer);
+	UNTIL(nodes[0]->in_flight);
+	ask_own(nodes[0]);
+	UNTIL(answer.calls);
+	for (end = clock_ms() + 1000; nodes[0]->idle.first && clock_ms() < end;)
+		event_base_loop(base, EVLOOP_ONCE);
+	assert_null(nodes[0]->idle.first);
+}
+
+static void a_deadline_that_waits_for_the_disk_does_not_spin(void **state)
+{
+	struct answer answer;
+	unsigned passes = 0;
+
+	(void)state;
+	node_store(nodes[0])->commit_fault = slow_commits;
+	author(0, DESK, text("even wachten"), 6, NULL, &answer);
+	UNTIL(nodes[0]->in_flight);
+	nodes[0]->idle_since_ms = node_ms(nodes[0]) - 6000;
+	ask_own(nodes[0]);
+	nodes[0]->row_due_ms = 0;
+	for (; !answer.calls; passes++)
+		event_base_loop(base, EVLOOP_ONCE);
+	assert_true(passes < 100);      /* 10 of the ticker, and some */
+}
+
 /* ---------------------------------------------------------------- the journal */
 
 static unsigned heard;
@@ -605,13 +663,6 @@ static struct slice document(size_t len, unsigned seed)
 	for (size_t i = 0; i < len; i++)
 		body[i] = (uint8_t)((i + seed) * 2654435761u >> 13);
 	return (struct slice){ body, len };
-}
-
-static int slow_commits(void *context)
-{
-	(void)context;
-	usleep(200000);
-	return 0;
 }
 
 /* More in one turn than the writer lets wait: the turn waits, it is not given up. */
@@ -711,6 +762,8 @@ int main(void)
 		TEST(words_under_a_taken_id_are_reissued),
 		TEST(a_large_body_arrives_whole),
 		TEST(a_flood_of_presences_is_let_go_and_the_next_ones_are_heard),
+		TEST(a_question_that_waits_for_the_disk_is_asked_when_it_is_free),
+		TEST(a_deadline_that_waits_for_the_disk_does_not_spin),
 		TEST(listeners_hear_what_is_on_disk),
 		TEST(a_turn_that_the_writer_has_no_room_for_waits),
 		TEST(a_turn_that_waits_is_on_disk_before_it_is_told_at_the_end),
