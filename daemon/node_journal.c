@@ -128,8 +128,8 @@ static void log_news(const struct node_news *news, int64_t now_ms)
 	else if (news->id.sequence)
 		log_line(priority, event, "msg=%s precedence=%s link=%u node=%u level=%s reason=%s news=%llu", id,
 		    precedence_name(news->precedence), news->link, news->node, level, reason, number);
-	else
-		log_line(priority, event, "link=%u node=%u news=%llu", news->link, news->node, number);
+	else                            /* links that come and go, presences with a new epoch or a fallen floor */
+		log_limited(priority, event, news->link, now_ms, "link=%u node=%u news=%llu", news->link, news->node, number);
 }
 
 void journal_told(struct node *node, const struct node_news *news)
