@@ -348,11 +348,13 @@ void body_line(message_kind kind, struct slice body, char *out, size_t size)
 	for (size_t i = 0; json && !text && i < sizeof(telling) / sizeof(telling[0]); i++)
 		text = json_string_value(json_object_get(json, telling[i]));
 	if (json && kind == CPD__KIND__KIND_EMERGENCY_CALL) {
-		snprintf(out, size, "%03lld %s %s %s: %s", (long long)json_integer_value(json_object_get(json, "number")),
-		    json_string_value(json_object_get(json, "nature")),
-		    json_object_get(json, "postcode") ? json_string_value(json_object_get(json, "postcode")) : "",
-		    json_object_get(json, "house_number") ? json_string_value(json_object_get(json, "house_number")) : "",
-		    text ? text : "");
+		const char *postcode = json_string_value(json_object_get(json, "postcode"));
+		const char *house = json_string_value(json_object_get(json, "house_number"));
+		const char *nature = json_string_value(json_object_get(json, "nature"));
+
+		snprintf(out, size, "%03lld %s%s%s%s%s%s%s", (long long)json_integer_value(json_object_get(json, "number")),
+		    nature ? nature : "", postcode ? " " : "", postcode ? postcode : "", house ? " " : "", house ? house : "",
+		    text ? ": " : "", text ? text : "");
 	} else if (text) {
 		snprintf(out, size, "%s", text);
 	}

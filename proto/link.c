@@ -400,7 +400,7 @@ enum cpd_error link_receive(struct link *link, struct slice bytes, int64_t now_m
 	if (err)
 		session_end(link);
 	else
-		link->heard_ms = now_ms;
+		link->heard_ms = link->last_heard_ms = now_ms;
 	return err;
 }
 
@@ -638,7 +638,7 @@ void link_figures(const struct link *link, struct link_figures *out)
 	const struct sending *tx = &link->tx;
 
 	out->rate_bps = tx->rate_bps;
-	out->heard_ms = link->heard_ms;
+	out->heard_ms = link->last_heard_ms;
 	out->unacked = tx->count;
 	out->unacked_bytes = tx->unacked_bytes[CREDIT_BULK] + tx->unacked_bytes[CREDIT_URGENT];
 	out->sent_bytes = link->sent_bytes;

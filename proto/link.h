@@ -147,6 +147,7 @@ int64_t link_deadline(const struct link *link);
 void link_tick(struct link *link, int64_t now_ms, bool *dead);
 
 /* For status: bits per second measured (0: not yet), last time anything was heard, items under way. */
+/* heard_ms 0: nothing since this object was made. */
 struct link_figures { uint32_t rate_bps; int64_t heard_ms; size_t unacked; size_t unacked_bytes; uint64_t sent_bytes, received_bytes, credit_stalls; uint32_t peer_directory; };
 void link_figures(const struct link *link, struct link_figures *out);
 /* A new store epoch: circuits start again at 1; an open session must be ended by the host. */

@@ -134,7 +134,8 @@ struct link {
 	bool circuit_due;            /* the peer's hello came before ours left: its effect on `receiving` waits */
 	struct frame_hello peer_hello;
 	uint64_t session;            /* number of this session in this process, from 0 */
-	int64_t now_ms, heard_ms, sent_ms;
+	int64_t now_ms, heard_ms, sent_ms; /* heard_ms: or when the session began, for its death */
+	int64_t last_heard_ms;       /* a frame that held; 0: never */
 	int64_t repeated_ms;         /* acknowledgement and credit were last told both */
 	uint64_t sent_bytes, received_bytes;
 	uint32_t peer_directory;

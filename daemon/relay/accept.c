@@ -201,6 +201,21 @@ static const struct trailer *arrival_trailer(const struct trailer *trailer)
 	return trailer ? trailer : &authored;
 }
 
+/* The author fixes the recipients: a member of a group whose key is revoked is none, since it could neither
+ * be reached nor sign, and the message would never close. */
+static size_t leave_out_revoked(const struct directory *directory, uint32_t nodes[LIMIT_RECIPIENTS], size_t count)
+{
+	size_t kept = 0;
+
+	for (size_t i = 0; i < count; i++) {
+		const struct certificate *certificate = directory_certificate(directory, nodes[i]);
+
+		if (!certificate || !directory_revocation(directory, nodes[i], certificate->key_number))
+			nodes[kept++] = nodes[i];
+	}
+	return kept;
+}
+
 /* Whom this offer asks us to serve: the list or bitmap of the trailer, else every destination. */
 static enum cpd_error offer_recipients(const struct relay *relay, const struct header *header, const struct trailer *trailer,
     uint32_t out[LIMIT_RECIPIENTS], size_t *count)
@@ -486,6 +501,8 @@ bool accept_take(struct relay *relay, const struct message *message, const struc
 		return false;
 	}
 	*reason = REFUSED_NONE;
+	if (!link)
+		count = leave_out_revoked(relay->config.directory, recipients, count);
 	if (kind_find(header->kind) && kind_find(header->kind)->is_state && !state_take(relay, header))
 		return true;
 	custody = custody_of(relay, &header->id);   /* state_take may have moved the overlay */

@@ -229,6 +229,7 @@ class Demo:
 
 
 def main():
+    signal.signal(signal.SIGTERM, signal.default_int_handler)   # an end from outside stops the nodes too
     with open(os.path.join(HERE, "blackout.toml"), "rb") as text:
         scenario = tomllib.load(text)
     demo = Demo(scenario)
@@ -250,6 +251,9 @@ def main():
         if os.environ.get("HOLD", "0") != "0" and not wrong:
             hold(demo)
         return 1 if wrong else 0
+    except KeyboardInterrupt:
+        print("\nstopped before the end of the day")
+        return 130
     finally:
         demo.region.close()
 

@@ -88,6 +88,10 @@ def revocation(checks, region):
     checks.check("a revoked node is cut off at once", True)
     wait_for("the revocation at another NSP", lambda: any(n["number"] == THIEF and n["revoked"] for n in region.nodes[NSP].get("/v1/directory")["nodes"]), 20)
     checks.check("and every reachable node knows", True)
+    checks.refused("a message to the revoked node itself is refused", 400, "to", lambda: cp.send("text", [THIEF], {"text": "x"}))
+    identifier = cp.send("text", ["alle-nsp"], {"text": "aan wie er nog is"})
+    wait_for("the group's message", lambda: cp.trace(identifier)["closed"] or None, 20)
+    checks.check("a message to its group goes to the others, and closes", [r["node"] for r in cp.trace(identifier)["recipients"]] == [NSP])
     checks.refused("the same update again is no second one", 409, None, lambda: cp.call("POST", "/v1/directory", record))
 
 
@@ -125,7 +129,7 @@ def refusals(checks, region):
     region.add(CP, "cp", "Coördinatiepunt")
     region.add(NSP, "nsp", "NSP Lombok", "GM0344")
     region.add(THIEF, "nsp", "NSP Kruiskamp", "GM0307")
-    region.admit()
+    region.admit([(1, "alle-nsp", [NSP, THIEF])])
     region.wire_up(region.nodes[CP], [region.nodes[NSP], region.nodes[THIEF]])
     region.configure()
     region.start()
