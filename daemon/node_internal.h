@@ -35,6 +35,10 @@
 #define NODE_BODIES 64           /* large bodies coming in at a time; one that falls out is offered again */
 #define NODE_CACHE 512           /* custody records of one turn; a power of two */
 #define NODE_REBUILDS 5          /* within a minute: then the store is beyond us */
+/* A neighbour's word, which nobody signed, may make us begin a new epoch: no further than restores of a disk go,
+ * and not again and again, for every session starts anew with it. */
+#define NODE_EPOCH_LEAP 1000
+#define NODE_EPOCH_PAUSE_MS 600000
 #define NODE_INTRODUCE_MS 5000   /* a neighbour that does not answer our hello may not know us */
 
 /* ---------------------------------------------------------------- links */
@@ -53,6 +57,7 @@ struct node_link {
 	bool is_called; uint8_t called_key[32];
 	int64_t since_ms;
 	int64_t introduce_at_ms;          /* INT64_MAX: not meant */
+	int64_t raised_ms;                /* when it last made us begin an epoch; 0: never */
 	uint32_t directory_next;          /* number of the update to send next */
 	char problem[120];
 	struct tree *tree; struct message_id tree_of; /* owned: hashes of the large body under way */

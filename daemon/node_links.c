@@ -172,6 +172,27 @@ void links_end(struct node *node, struct node_link *link, const char *why)
 
 /* ---------------------------------------------------------------- what the link tells */
 
+/* The peer holds more of us than we know: this disk is older than its copy of our word. */
+static void peer_holds_more(struct node *node, struct node_link *link, const struct frame_hello *hello)
+{
+	int64_t now_ms = node_ms(node);
+	bool is_too_far = hello->seen_epoch - node->epoch > NODE_EPOCH_LEAP;
+	bool is_too_soon = link->raised_ms && now_ms - link->raised_ms < NODE_EPOCH_PAUSE_MS;
+
+	if (is_too_far || is_too_soon) {
+		log_limited(LOG_ERR, "epoch-not-believed", link->neighbour, now_ms, "link=%u seen=%u own=%u why=\"%s\" cure=\"look whether that neighbour is sound\"",
+		    link->neighbour, hello->seen_epoch, node->epoch, is_too_far ? "too far ahead" : "it said so a moment ago");
+		return;
+	}
+	log_line(LOG_WARNING, "store-behind", "link=%u seen=%u/%llu own=%u/%llu cure=\"a new epoch is begun; nothing is lost that the neighbours hold\"",
+	    link->neighbour, hello->seen_epoch, (unsigned long long)hello->seen_sequence, node->epoch,
+	    (unsigned long long)(relay_next_sequence(node->relay) - 1));
+	link->raised_ms = now_ms ? now_ms : 1;
+	if (node->raise_epoch <= hello->seen_epoch)
+		node->raise_epoch = hello->seen_epoch + 1;
+	node_wake(node);
+}
+
 static void peer_is_up(struct node *node, struct node_link *link, const struct frame_hello *hello)
 {
 	struct relay_event event = { .type = RELAY_LINK_UP, .link = link->neighbour };
@@ -189,14 +210,8 @@ static void peer_is_up(struct node *node, struct node_link *link, const struct f
 		link->since_ms = node_ms(node);
 		gather_event(node, &event);
 	}
-	/* The peer holds more of us than we know: this disk is older than its copy of our word. */
-	if (hello->seen_epoch > node->epoch || (hello->seen_epoch == node->epoch && hello->seen_sequence > last)) {
-		log_line(LOG_WARNING, "store-behind", "link=%u seen=%u/%llu own=%u/%llu cure=\"a new epoch is begun; nothing is lost that the neighbours hold\"",
-		    link->neighbour, hello->seen_epoch, (unsigned long long)hello->seen_sequence, node->epoch, (unsigned long long)last);
-		if (node->raise_epoch <= hello->seen_epoch)
-			node->raise_epoch = hello->seen_epoch + 1;
-		node_wake(node);
-	}
+	if (hello->seen_epoch > node->epoch || (hello->seen_epoch == node->epoch && hello->seen_sequence > last))
+		peer_holds_more(node, link, hello);
 }
 
 static void item_event(struct node *node, struct node_link *link, const struct link_event *told)

@@ -566,6 +566,43 @@ static void a_flood_of_presences_is_let_go_and_the_next_ones_are_heard(void **st
 	assert_true(is_linked(1));
 }
 
+/* A hello as the certified neighbour NSP may say it over a session of its own. */
+static void say_hello(struct node *node, uint64_t session, uint32_t seen_epoch)
+{
+	struct frame frame = { .has = FRAME_HELLO, .hello = { .version = LINK_VERSION, .version_min = LINK_VERSION, .epoch = 1,
+		.your_epoch = node->epoch, .seen_epoch = seen_epoch, .seen_sequence = 1, .clock_ms = -1 } };
+	struct bearer_events events;
+	uint8_t bytes[LIMIT_FRAME];
+	size_t len;
+
+	links_bearer(node, &events);
+	assert_int_equal(frame_encode(&frame, bytes, &len), CPD_OK);
+	events.up(events.context, NSP, session);
+	events.frame(events.context, NSP, session, (struct slice){ bytes, len });
+	events.down(events.context, NSP, session, "over");
+}
+
+static void a_neighbour_cannot_talk_a_node_to_its_last_epoch(void **state)
+{
+	(void)state;
+	say_hello(nodes[1], 999, UINT32_MAX - 1);
+	run_ms(300);
+	assert_false(node_has_failed(nodes[1]));
+	assert_int_equal(nodes[1]->epoch, 1);
+	say_hello(nodes[1], 1000, UINT32_MAX);
+	say_hello(nodes[1], 1001, UINT32_MAX - 3);
+	run_ms(300);
+	assert_int_equal(nodes[1]->epoch, 1);
+	say_hello(nodes[1], 1002, 5);
+	UNTIL(nodes[1]->epoch == 6);
+	/* and not at each of its calls */
+	UNTIL(is_linked(1));
+	say_hello(nodes[1], 1003, 7);
+	run_ms(300);
+	assert_int_equal(nodes[1]->epoch, 6);
+	UNTIL(is_linked(0) && is_linked(1));
+}
+
 /* ---------------------------------------------------------------- the loop */
 
 static void ask_own(struct node *node)
@@ -762,6 +799,7 @@ int main(void)
 		TEST(words_under_a_taken_id_are_reissued),
 		TEST(a_large_body_arrives_whole),
 		TEST(a_flood_of_presences_is_let_go_and_the_next_ones_are_heard),
+		TEST(a_neighbour_cannot_talk_a_node_to_its_last_epoch),
 		TEST(a_question_that_waits_for_the_disk_is_asked_when_it_is_free),
 		TEST(a_deadline_that_waits_for_the_disk_does_not_spin),
 		TEST(listeners_hear_what_is_on_disk),
