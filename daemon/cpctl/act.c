@@ -52,8 +52,8 @@ int verb_act(struct call *call)
 	return act(call, call->verb->name, call->words[0], call_option(call, "reason"));
 }
 
-/* "queue hold", "queue release" */
+/* "queue hold", "queue release", "queue withdraw" */
 int verb_queue_act(struct call *call)
 {
-	return act(call, strchr(call->verb->name, ' ') + 1, call->words[0], NULL);
+	return act(call, strchr(call->verb->name, ' ') + 1, call->words[0], call_option(call, "reason"));
 }

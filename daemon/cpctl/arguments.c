@@ -362,6 +362,19 @@ static bool check_call(const struct call *call)
 	return true;
 }
 
+/* "cpctl region": says which words may follow. */
+static enum parsed half_a_verb(const struct parsing *parsing)
+{
+	size_t len = strlen(parsing->group);
+
+	fprintf(stderr, "cpctl: after `cpctl %s` one word more is needed:", parsing->group);
+	for (const struct verb *verb = parsing->verbs; verb->name; verb++)
+		if (!strncmp(verb->name, parsing->group, len) && verb->name[len] == ' ')
+			fprintf(stderr, " %s", verb->name + len + 1);
+	fprintf(stderr, "\n`cpctl %s --help` tells what they do.\n", parsing->group);
+	return PARSED_USAGE;
+}
+
 enum parsed arguments_parse(int argc, char **argv, const struct verb *verbs, struct call *call)
 {
 	struct parsing parsing = { .call = call, .verbs = verbs };
@@ -382,11 +395,11 @@ enum parsed arguments_parse(int argc, char **argv, const struct verb *verbs, str
 	}
 	if (parsing.wants_version)
 		return PARSED_VERSION;
+	call->family = parsing.group;
 	if (!call->verb && (call->wants_help || !parsing.group))
 		return call->wants_help ? PARSED_HELP : (say_usage(call, "say what to do"), PARSED_USAGE);
 	if (!call->verb) {
-		say_usage(call, "`cpctl %s` needs one word more", parsing.group);
-		return PARSED_USAGE;
+		return half_a_verb(&parsing);
 	}
 	return call->wants_help || check_call(call) ? PARSED_CALL : PARSED_USAGE;
 }

@@ -10,7 +10,7 @@
 
 enum parsed {
 	PARSED_CALL,         /* call->verb is there; words and options are checked unless help is wanted */
-	PARSED_HELP,         /* help without a verb */
+	PARSED_HELP,         /* help without a verb; call->family may be there */
 	PARSED_VERSION,
 	PARSED_USAGE         /* the error is told */
 };

@@ -1,7 +1,7 @@
 /*
  * cpctl.h: what every verb of cpctl shares: a call as the person typed it, and the four ways it may end.
  *
- * A verb is one row of the table in main.c and one function `verb_x`. It never ends the process itself:
+ * A verb is one row of the table in verbs.c and one function `verb_x`. It never ends the process itself:
  * it returns an exit code. What it found goes to stdout, what is wrong and the cure to stderr.
  * Included by daemon/cpctl/ only.
  */
@@ -48,7 +48,8 @@ struct given_option { const char *name, *value; };   /* value NULL: a switch */
 
 /* Borrowed from argv for the whole run, but for names cut from "--name=value". */
 struct call {
-	const struct verb *verb;
+	const struct verb *verb;         /* NULL: help of all, or of a family */
+	const char *family;              /* "region": the first word of a verb of two, when verb is NULL */
 	const char *socket;
 	bool json, wants_help;
 	const char *words[CALL_WORDS];

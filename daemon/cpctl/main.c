@@ -1,5 +1,5 @@
 /*
- * main.c: cpctl's verbs, and help. The command line of one node: it asks the daemon over its socket, or
+ * main.c: cpctl's beginning and end. The command line of one node: it asks the daemon over its socket, or
  * works on a region's and a node's files without one.
  *
  * DIAGNOSTICS. Exit 0: done. 1: refused, by the daemon, the region or a file. 2: wrong usage. 3: no
@@ -13,185 +13,16 @@
 
 #include "crypto/crypto.h"
 #include "daemon/cpctl/arguments.h"
-#include "daemon/cpctl/cpctl.h"
+#include "daemon/cpctl/help.h"
+#include "daemon/cpctl/verbs.h"
 #include "daemon/version.h"
-
-#define SOCKET_DEFAULT "/run/cpd/api.sock"
-
-#define OPTION(name, argument, help) { name, argument, help, false, false }
-#define REQUIRED(name, argument, help) { name, argument, help, true, false }
-#define REPEATABLE(name, argument, help) { name, argument, help, false, true }
-#define OPTIONS_END { NULL, NULL, NULL, false, false }
-
-static const struct option_rule send_options[] = {
-	REPEATABLE("to", "NODE|GROUP", "number or name of a node or group; again for more"),
-	OPTION("precedence", "WORD", "FLASH, IMMEDIATE, PRIORITY, ROUTINE; else the kind's"),
-	OPTION("mode", "WORD", "REAL, EXERCISE, TEST"),
-	OPTION("lifetime", "TIME", "how long it is worth sending: 3600, 90m, 12h, 3d"),
-	OPTION("reply-to", "ID", "the message this answers"),
-	OPTION("supersedes", "ID", "the message this takes the place of"),
-	OPTION("incident", "ID", "the message that began the incident"),
-	OPTION("author", "FUNCTION", "function of who writes it, never a name"),
-	OPTION("closing", "LEVEL", "DELIVERED, READ, ACCEPTED, DONE: what it is kept for"),
-	OPTION("entry", "WORD", "screen, voice, paper, courier, automatic"),
-	OPTION("body", "FILE", "the body as JSON; - is standard input; fields override"),
-	OPTION("key", "TEXT", "idempotency key; the same key is the same message"),
-	OPTIONS_END
-};
-
-static const struct option_rule region_init_options[] = {
-	REQUIRED("region", "CODE", "safety region: VR09"),
-	REQUIRED("name", "NAME", "its name: Utrecht"),
-	OPTION("network", "ID", "the network all signatures are for; else nl"),
-	OPTIONS_END
-};
-
-static const struct option_rule region_admit_options[] = {
-	REQUIRED("node", "NUMBER", "the number it gets: 344003"),
-	REQUIRED("role", "ROLE", "nsp, cp, desk or partner"),
-	OPTION("name", "NAME", "else the name in the request"),
-	OPTION("municipality", "CODE", "CBS code: GM0344"),
-	OPTION("address", "ADDRESS", "where it listens: tcp://192.0.2.1:5600"),
-	OPTION("lat", "DEGREES", "where it stands: 52.09083"),
-	OPTION("lon", "DEGREES", "5.12222"),
-	{ "replace", NULL, "other keys than the node has now: a new machine", false, false },
-	OPTIONS_END
-};
-
-static const struct option_rule region_group_options[] = {
-	REQUIRED("number", "NUMBER", "number of the group"),
-	REQUIRED("name", "NAME", "what people call it: alle-nsp"),
-	REQUIRED("members", "A,B,C", "all its nodes, not only new ones"),
-	OPTIONS_END
-};
-
-static const struct option_rule region_revoke_options[] = {
-	REQUIRED("node", "NUMBER", "whose newest key is revoked"),
-	OPTION("last", "EPOCH/SEQUENCE", "the last message to trust; else none is trusted"),
-	OPTION("reason", "TEXT", "why, on one line"),
-	OPTIONS_END
-};
-
-static const struct option_rule region_kit_options[] = { REQUIRED("node", "NUMBER", "whose kit"), OPTIONS_END };
-static const struct option_rule node_init_options[] = { REQUIRED("name", "NAME", "the name it asks for"), OPTIONS_END };
-static const struct option_rule refuse_options[] = { REQUIRED("reason", "TEXT", "why it cannot be done, in one sentence"), OPTIONS_END };
-static const struct option_rule remark_options[] = { OPTION("reason", "TEXT", "a remark for who wrote it"), OPTIONS_END };
-static const struct option_rule watch_options[] = { OPTION("count", "N", "stop after N lines"), OPTIONS_END };
-static const struct option_rule outbox_options[] = { OPTION("limit", "N", "the first N; else 100"), OPTIONS_END };
-static const struct option_rule inbox_options[] = {
-	{ "unread", NULL, "only what nobody opened yet", false, false },
-	OPTION("limit", "N", "the first N, the oldest first; else 100"),
-	OPTIONS_END
-};
-static const struct option_rule node_install_options[] = { OPTION("conf", "FILE", "write a first cpd.conf there too"), OPTIONS_END };
-
-static const struct verb verbs[] = {
-	{ "status", "", 0, 0, "this node, its links, its queues, the noodsteunpunten", "",
-	  "cpctl status\nwatch -n 5 cpctl status\ncpctl status --json | jq '.links[] | select(.up | not)'", NULL, false, verb_status, NULL },
-	{ "send", "KIND", 1, 1, "write a message; its id is told on stdout", "", "", send_options, true, verb_send, help_send },
-	{ "inbox", "", 0, 0, "messages delivered here, the oldest first", "A * marks what nobody opened yet.",
-	  "cpctl inbox --unread\ncpctl inbox --json | jq -r '.[].id'", inbox_options, false, verb_inbox, NULL },
-	{ "outbox", "", 0, 0, "messages written here, and how far they came", "", "cpctl outbox --limit 20", outbox_options, false, verb_outbox, NULL },
-	{ "show", "ID", 1, 1, "one message, whole", "Showing does not count as reading: `cpctl read` signs for that.",
-	  "cpctl show 344003/2/118", NULL, false, verb_show, NULL },
-	{ "read", "ID", 1, 1, "sign that a person has read it", "", "cpctl read 901/1/7", remark_options, false, verb_act, NULL },
-	{ "accept", "ID", 1, 1, "sign that it will be done", "", "cpctl accept 901/1/7", remark_options, false, verb_act, NULL },
-	{ "refuse", "ID", 1, 1, "sign that it will not be done, and why", "",
-	  "cpctl refuse 901/1/7 --reason 'geen voertuig beschikbaar'", refuse_options, false, verb_act, NULL },
-	{ "done", "ID", 1, 1, "sign that it is done", "", "cpctl done 901/1/7", remark_options, false, verb_act, NULL },
-	{ "withdraw", "ID", 1, 1, "take back a message that was written here", "Who has it already keeps it, and is not told in this version: tell them.",
-	  "cpctl withdraw 344003/1/5 --reason 'verkeerde locatie'", remark_options, false, verb_act, NULL },
-	{ "trace", "ID", 1, 1, "where a message is and what became of it", "", "cpctl trace 344003/2/118", NULL, false, verb_trace, NULL },
-	{ "queue", "", 0, 0, "what waits, for each link in the order it will go", "", "cpctl queue", NULL, false, verb_queue, NULL },
-	{ "queue hold", "ID", 1, 1, "keep a message here until it is released", "", "cpctl queue hold 344003/2/118", NULL, false, verb_queue_act, NULL },
-	{ "queue release", "ID", 1, 1, "let a held message go", "", "cpctl queue release 344003/2/118", NULL, false, verb_queue_act, NULL },
-	{ "watch", "", 0, 0, "what happens, as it happens", "Goes on after a broken connection where it was.",
-	  "cpctl watch\ncpctl watch --count 1 --json", watch_options, false, verb_watch, NULL },
-	{ "directory", "", 0, 0, "nodes and groups, as this node knows them", "", "cpctl directory", NULL, false, verb_directory, NULL },
-	{ "directory import", "FILE", 1, 1, "take in a directory update from a stick", "The region's authority has signed it: it may come any way.",
-	  "cpctl directory import /media/stick/000012.update", NULL, false, verb_directory_import, NULL },
-	{ "region init", "DIR", 1, 1, "begin a region: its authority's key, in a new folder",
-	  "Do this on a machine that is never on a network.",
-	  "cpctl region init /media/stick/vr09 --region VR09 --name Utrecht", region_init_options, false, verb_region_init, NULL },
-	{ "region admit", "DIR REQUEST", 2, 2, "certify a node, and make the kit it is handed",
-	  "Compare the fingerprint by telephone or in person before you hand out the kit.\nGiven again with the same words it makes the kit again; with other words it\n"
-	  "changes the certificate; with a request of new keys, and --replace, the node\ngets its next key.",
-	  "cpctl region admit vr09 request.cpd --node 344003 --role nsp \\\n    --name 'NSP De Meern' --municipality GM0344\n"
-	  "cpctl region admit vr09 request.cpd --node 901 --role cp \\\n    --address tcp://192.0.2.1:5600", region_admit_options, false, verb_region_admit, NULL },
-	{ "region group", "DIR", 1, 1, "make a group, or its next version",
-	  "Messages go to the version that their author's node held.",
-	  "cpctl region group vr09 --number 1 --name alle-nsp --members 344001,344002", region_group_options, false, verb_region_group, NULL },
-	{ "region revoke", "DIR", 1, 1, "cut a node's key off: stolen, lost, or misused",
-	  "Without --last nothing that the key signed is trusted; with it, what came\nlater is shown as suspect.",
-	  "cpctl region revoke vr09 --node 344003 --last 1/118 --reason 'laptop gestolen'", region_revoke_options, false, verb_region_revoke, NULL },
-	{ "region kit", "DIR", 1, 1, "make a node's kit again, with every update so far", "",
-	  "cpctl region kit vr09 --node 344003", region_kit_options, false, verb_region_kit, NULL },
-	{ "region show", "DIR", 1, 1, "the nodes, keys and groups of a region", "", "cpctl region show vr09", NULL, false, verb_region_show, NULL },
-	{ "node init", "STATEDIR", 1, 1, "make a node's keys, and the request for its region",
-	  "Run it as the user that cpd runs as, or cpd cannot read its keys.",
-	  "sudo -u cpd cpctl node init /var/lib/cpd --name 'NSP De Meern'", node_init_options, false, verb_node_init, NULL },
-	{ "node install", "STATEDIR KIT", 2, 2, "make this machine the node that its region's kit says",
-	  "Changes nothing when the kit is half, damaged, or another machine's. cpd takes\nthe updates in when it starts.",
-	  "sudo -u cpd cpctl node install /var/lib/cpd /media/stick/344003.kit \\\n    --conf /var/lib/cpd/cpd.conf", node_install_options, false, verb_node_install, NULL },
-	{ "node show", "STATEDIR", 1, 1, "which node this is, and the fingerprints to compare", "", "sudo -u cpd cpctl node show /var/lib/cpd", NULL, false, verb_node_show, NULL },
-	{ NULL, NULL, 0, 0, NULL, NULL, NULL, NULL, false, NULL, NULL }
-};
-
-/* ---------------------------------------------------------------- help */
-
-static void print_usage(void)
-{
-	puts("usage: cpctl [--socket PATH] [--json] [--help] [--version] VERB ...\n");
-	for (const struct verb *verb = verbs; verb->name; verb++) {
-		char call[40];
-
-		snprintf(call, sizeof(call), "%s %s", verb->name, verb->words);
-		printf(strlen(call) > 22 ? "  %s\n                         %s\n" : "  %-22s %s\n", call, verb->summary);
-	}
-	printf("\n  --socket PATH   the daemon's socket; else $CPD_SOCKET, else %s\n"
-	    "  --json          for programs: the answer as JSON\n"
-	    "  --help VERB     more about one verb, with examples\n\n"
-	    "Exit: 0 done, 1 refused, 2 wrong usage, 3 no daemon answers.\n", SOCKET_DEFAULT);
-}
-
-static void print_examples(const char *examples)
-{
-	if (!*examples)
-		return;
-	fputs("\nExamples:\n  ", stdout);
-	for (; *examples; examples++) {
-		putchar(*examples);
-		if (*examples == '\n')
-			fputs("  ", stdout);
-	}
-	putchar('\n');
-}
-
-static int print_help(struct call *call)
-{
-	const struct verb *verb = call->verb;
-
-	printf("usage: cpctl %s%s%s%s\n\n%s.\n", verb->name, *verb->words ? " " : "", verb->words, verb->options ? " [OPTION...]" : "", verb->summary);
-	if (*verb->details)
-		printf("%s\n", verb->details);
-	for (const struct option_rule *rule = verb->options; rule && rule->name; rule++) {
-		char option[48];
-
-		snprintf(option, sizeof(option), "--%s %s", rule->name, rule->argument ? rule->argument : "");
-		printf("%s  %-24s %s%s\n", rule == verb->options ? "\n" : "", option, rule->help, rule->is_required ? " (required)" : "");
-	}
-	print_examples(verb->examples);
-	return EXIT_DONE;
-}
-
-/* ---------------------------------------------------------------- main */
 
 static int run(struct call *call)
 {
 	int status;
 
 	if (call->wants_help)
-		return call->verb->help ? call->verb->help(call) : print_help(call);
+		return call->verb->help ? call->verb->help(call) : help_verb(call);
 	if (crypto_start())
 		return say_refused("libsodium cannot start, or is a build that takes weak signatures; use the distribution's libsodium");
 	status = call->verb->run(call);
@@ -214,7 +45,10 @@ int main(int argc, char **argv)
 		printf("cpctl %s\n", CPD_VERSION);
 		return EXIT_DONE;
 	case PARSED_HELP:
-		print_usage();
+		if (call.family)
+			help_family(call.family);
+		else
+			help_all();
 		return EXIT_DONE;
 	case PARSED_CALL:
 		break;

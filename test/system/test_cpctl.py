@@ -58,7 +58,7 @@ def tree(folder):
 
 # ---------------------------------------------------------------- words
 VERBS = ["status", "send", "inbox", "outbox", "show", "read", "accept", "refuse", "done", "withdraw", "trace", "queue", "queue hold",
-         "queue release", "watch", "directory", "directory import", "region init", "region admit", "region group", "region revoke",
+         "queue release", "queue withdraw", "watch", "directory", "directory import", "region init", "region admit", "region group", "region revoke",
          "region kit", "region show", "node init", "node install", "node show"]
 KINDS = ["nsp-status", "situation-report", "emergency-call", "emergency-progress", "instruction", "text"]
 
@@ -102,6 +102,22 @@ def usage_errors_are_exit_2_and_name_what_is_nearest(_):
     expect(run("send", "nsp-status", "--to", "1", "--relief_ms", "straks"), 2, "--relief_ms", "+2h")
     expect(run("send", "text", "--to", "1", "--text", "x", "--text", "y"), 2, "given twice")
     expect(run("--version"), 0, "cpctl ")
+
+
+@test
+def a_family_of_verbs_has_help_of_its_own(_):
+    for family, words in (("region", ("init", "admit", "group", "revoke", "kit", "show")), ("node", ("init", "install", "show"))):
+        for call in ([family, "--help"], ["--help", family], ["help", family]):
+            shown = expect(run(*call), 0, f"cpctl {family} WORD").stdout
+            assert all(f"  {family} {word} " in shown for word in words), shown
+            assert "  status" not in shown and "  inbox" not in shown, shown
+        # Half a verb tells which other half there is.
+        done = expect(run(family), 2, f"cpctl {family} --help")
+        assert all(f" {word}" in done.stderr for word in words), done.stderr
+    shown = expect(run("queue", "--help"), 0).stdout
+    assert all(f"  queue {word} " in shown for word in ("hold", "release", "withdraw")), shown
+    # What must be given stands in the first line.
+    assert "region kit DIR --node NUMBER" in run("region", "kit", "--help").stdout.splitlines()[0]
 
 
 @test
@@ -424,7 +440,8 @@ def acts_go_to_their_paths(folder):
     for words, path, body in ((["read", "1/2/3"], "read", {}), (["accept", "1/2/3"], "accept", {}), (["done", "1/2/3"], "done", {}),
                               (["refuse", "1/2/3", "--reason", "geen auto"], "refuse", {"remark": "geen auto"}),
                               (["withdraw", "1/2/3"], "withdraw", {}), (["queue", "hold", "1/2/3"], "hold", {}),
-                              (["queue", "release", "1/2/3"], "release", {})):
+                              (["queue", "release", "1/2/3"], "release", {}),
+                              (["queue", "withdraw", "1/2/3", "--reason", "x"], "withdraw", {"remark": "x"})):
         _, asked = serve(folder, [ok], *words)
         assert asked[0][:2] == ("POST", f"/v1/messages/1/2/3/{path}") and body_of(asked) == body, asked
     update = os.path.join(folder, "000002.update")
