@@ -114,6 +114,7 @@ $(BUILD)/test/unit/test_%: $(BUILD)/obj/test/unit/test_%.o $(LIBS_ALL) $(LIBSHEL
 	$(Q)$(CC) $(LDFLAGS_ALL) -o $@ $< -Wl,--start-group $(LIBSHELL) $(LIBS_ALL) -Wl,--end-group -lcmocka $(DAEMON_LIBS)
 
 -include test/sim/sim.mk
+-include test/bench/bench.mk
 
 # Installs what is missing (apt), says what; nothing where it is there.
 deps:
@@ -138,7 +139,7 @@ check-all: deps
 	$(Q)BUILD=$(BUILD) CC=$(CC) $(PYTHON) test/run.py check-all
 
 unit: $(UNIT)
-tests: unit $(BUILD)/test/sim/sim
+tests: unit $(BUILD)/test/sim/sim $(BENCH)
 
 layers: $(LIBS_ALL)
 	$(Q)BUILD=$(BUILD) CC=$(CC) test/layers.sh
