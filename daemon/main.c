@@ -37,12 +37,16 @@ static const char usage_text[] =
 	"usage: cpd [--config FILE]\n"
 	"       cpd --check-config [--config FILE]\n"
 	"       cpd --check-store [--repair] FOLDER|FILE\n"
+	"       cpd --downgrade-store SCHEMA FOLDER|FILE\n"
 	"\n"
 	"  --config FILE    read FILE (default " CONFIG_DEFAULT ")\n"
 	"  --check-config   say whether the configuration can be used, and stop\n"
 	"  --check-store    verify every record of the store in FOLDER, or of the configuration in FILE;\n"
 	"                   cpd must not be running on it\n"
 	"  --repair         with --check-store: move damaged records aside and rebuild what can be rebuilt\n"
+	"  --downgrade-store SCHEMA\n"
+	"                   bring the store back to an older schema, for the cpd that knows no newer one;\n"
+	"                   nothing in it is lost\n"
 	"  --version        tell the version, and stop\n"
 	"  --help           tell this, and stop\n"
 	"\n"
@@ -100,7 +104,7 @@ static int store_folder(const char *path, char out[300], size_t *limit_bytes)
 static int check_store(const char *path, bool repairs)
 {
 	char folder[300];
-	struct store_options options = { .path = folder, .hash = crypto_digest, .read_only = !repairs };
+	struct store_options options = { .path = folder, .hash = crypto_digest, .read_only = !repairs, .version = CPD_VERSION };
 	struct store_check check;
 	struct store *store;
 	const char *problem = "";
@@ -126,6 +130,35 @@ static int check_store(const char *path, bool repairs)
 	if (error)
 		fprintf(stderr, "cpd: the check did not come to its end: %s\n", cpd_error_text(error));
 	return error || damaged || check.broken_invariants ? 1 : 0;
+}
+
+static void report_migration(void *context, const struct store_migration *news)
+{
+	(void)context;
+	if (news->is_done)
+		printf("schema %" PRIu64 " to %" PRIu64 ": %s\n", news->from, news->to, news->what);
+}
+
+static int downgrade_store(const char *path, const char *schema)
+{
+	char folder[300];
+	struct store_options options = { .path = folder, .hash = crypto_digest, .version = CPD_VERSION, .migrated = report_migration };
+	const char *problem = "";
+	char *end;
+	const unsigned long number = strtoul(schema, &end, 10);
+
+	if (*end || end == schema) {
+		fprintf(stderr, "cpd: \"%s\" is no schema; give its number, such as 1\n", schema);
+		return 2;
+	}
+	if (store_folder(path, folder, &options.limit_bytes))
+		return 1;
+	if (store_downgrade(&options, number, &problem)) {
+		fprintf(stderr, "cpd: %s\n", problem);
+		return 1;
+	}
+	printf("%s: schema %lu; do not start this cpd on it again, which would bring it to schema %d\n", folder, number, STORE_SCHEMA);
+	return 0;
 }
 
 /* ---------------------------------------------------------------- running */
@@ -263,10 +296,10 @@ int main(int argc, char **argv)
 {
 	static const struct option options[] = {
 		{ "config", required_argument, NULL, 'c' }, { "check-store", no_argument, NULL, 's' }, { "repair", no_argument, NULL, 'r' },
-		{ "check-config", no_argument, NULL, 'k' }, { "version", no_argument, NULL, 'v' }, { "help", no_argument, NULL, 'h' },
+		{ "check-config", no_argument, NULL, 'k' }, { "downgrade-store", required_argument, NULL, 'd' }, { "version", no_argument, NULL, 'v' }, { "help", no_argument, NULL, 'h' },
 		{ NULL, 0, NULL, 0 }
 	};
-	const char *path = CONFIG_DEFAULT;
+	const char *path = CONFIG_DEFAULT, *schema = NULL;
 	bool checks_store = false, checks_config = false, repairs = false;
 	int option;
 
@@ -276,12 +309,13 @@ int main(int argc, char **argv)
 		case 's': checks_store = true; break;
 		case 'r': repairs = true; break;
 		case 'k': checks_config = true; break;
+		case 'd': schema = optarg; break;
 		case 'v': printf("cpd %s\n", CPD_VERSION); return 0;
 		case 'h': fputs(usage_text, stdout); return 0;
 		default: fputs(usage_text, stderr); return 2;
 		}
 	}
-	if (argc - optind != (checks_store ? 1 : 0) || (repairs && !checks_store) || (checks_store && checks_config)) {
+	if (argc - optind != (checks_store || schema ? 1 : 0) || (repairs && !checks_store) || checks_store + checks_config + (schema != NULL) > 1) {
 		fputs(usage_text, stderr);
 		return 2;
 	}
@@ -291,5 +325,7 @@ int main(int argc, char **argv)
 	}
 	if (checks_store)
 		return check_store(argv[optind], repairs);
+	if (schema)
+		return downgrade_store(argv[optind], schema);
 	return checks_config ? check_config(path) : run(path);
 }

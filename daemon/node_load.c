@@ -1,14 +1,32 @@
 /* node_load.c: start and start again: epoch, directory, relay and counters from what the store holds. */
 #include <stdlib.h>
 #include <string.h>
+#include <systemd/sd-daemon.h>
 
 #include "daemon/log.h"
 #include "daemon/node_internal.h"
+#include "daemon/version.h"
+
+#define MIGRATION_PIECE_S 60    /* what systemd must grant for the next one, on a slow card */
+
+static void store_migrated_told(void *context, const struct store_migration *news)
+{
+	const struct node *node = context;
+
+	sd_notifyf(0, "EXTEND_TIMEOUT_USEC=%u000000\nSTATUS=store: schema %u to %u, piece %u", MIGRATION_PIECE_S, (unsigned)news->from,
+	    (unsigned)news->to, (unsigned)news->pieces);
+	if (news->pieces == 0)
+		log_line(LOG_WARNING, "store-migrating", "from=%u to=%u what=\"%s\" back=\"stop cpd and run: cpd --downgrade-store %u %s; or restore "
+		    "the backup made before the upgrade\"", (unsigned)news->from, (unsigned)news->to, news->what, (unsigned)news->from, node->config->store);
+	if (news->is_done)
+		log_line(LOG_INFO, "store-migrated", "from=%u to=%u pieces=%u", (unsigned)news->from, (unsigned)news->to, (unsigned)news->pieces);
+}
 
 enum cpd_error load_store(struct node *node, char problem[256])
 {
 	const struct store_options options = { .path = node->config->store, .hash = crypto_digest,
-		.limit_bytes = node->config->store_limit_mib * 1024 * 1024 };
+		.limit_bytes = node->config->store_limit_mib * 1024 * 1024, .version = CPD_VERSION,
+		.migrated = store_migrated_told, .migrated_context = node };
 	const char *why = "";
 	enum cpd_error error = store_open(&options, &node->store, &why);
 

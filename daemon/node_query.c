@@ -4,8 +4,6 @@
 #include "daemon/log.h"
 #include "daemon/node_internal.h"
 
-/* A question must not hold up the loop: a longer queue is told as this long. */
-#define QUEUE_ROWS 20000
 #define QUEUE_HEAD_ROWS 8        /* looked at for the age of the oldest; rows of receipts have none of their own */
 
 uint32_t node_self(const struct node *node)
@@ -47,7 +45,7 @@ size_t node_links(struct node *node, struct node_link_status *out, size_t max)
 	return count;
 }
 
-struct queue_scan { uint64_t depth; struct message_id heads[QUEUE_HEAD_ROWS]; size_t head_count; };
+struct queue_scan { struct message_id heads[QUEUE_HEAD_ROWS]; size_t head_count; };
 
 static bool queue_visit(void *context, const struct store_key *key, struct slice value)
 {
@@ -56,27 +54,29 @@ static bool queue_visit(void *context, const struct store_key *key, struct slice
 	uint32_t destination;
 
 	(void)key;
-	scan->depth++;
-	if (scan->head_count < QUEUE_HEAD_ROWS && !store_value_read_ref(value, &ref, &destination) && ref.type == ITEM_TYPE_MESSAGE)
+	if (!store_value_read_ref(value, &ref, &destination) && ref.type == ITEM_TYPE_MESSAGE)
 		scan->heads[scan->head_count++] = ref.id;
-	return true;
+	return scan->head_count < QUEUE_HEAD_ROWS;
 }
 
 void node_queue(struct node *node, uint32_t neighbour, struct node_queue_status *out)
 {
+	struct store_depth depth;
 	struct moment now;
+	const bool is_known = store_depth_next(node->store, neighbour, &depth) && depth.link == neighbour;
 
 	memset(out, 0, sizeof(*out));
 	node_now(node, &now);
 	for (int p = 0; p < PRECEDENCE_COUNT; p++) {
 		struct store_key from = store_key_queue(neighbour, (enum precedence)p, 0);
-		struct queue_scan scan = { .depth = 0 };
-		size_t damaged = 0;
-		enum cpd_error error = store_scan(node->store, TABLE_QUEUE, &from, from.len - 8, false, QUEUE_ROWS, queue_visit, &scan, &damaged);
+		struct queue_scan scan = { .head_count = 0 };
+		enum cpd_error error = CPD_OK;
 
+		out->depth[p] = is_known ? depth.rows[p] : 0;
+		if (out->depth[p])
+			error = store_scan(node->store, TABLE_QUEUE, &from, from.len - 8, false, QUEUE_HEAD_ROWS, queue_visit, &scan, NULL);
 		if (error && error != CPD_ERR_NOT_FOUND)
 			log_limited(LOG_WARNING, "queue-not-read", neighbour, now.custody_ms, "link=%u error=\"%s\"", neighbour, cpd_error_text(error));
-		out->depth[p] = scan.depth;
 		out->oldest_s[p] = -1;
 		for (size_t i = 0; i < scan.head_count; i++) {
 			struct custody custody;

@@ -75,17 +75,22 @@ static enum cpd_error batch_add(struct store_batch *batch, enum batch_verb verb,
 
 enum cpd_error store_batch_put(struct store_batch *batch, enum store_table table, const struct store_key *key, struct slice value)
 {
-	return batch_add(batch, BATCH_PUT, table, key, value);
+	return table == TABLE_DEPTHS ? CPD_ERR_RANGE : batch_add(batch, BATCH_PUT, table, key, value);
 }
 
 enum cpd_error store_batch_delete(struct store_batch *batch, enum store_table table, const struct store_key *key)
 {
-	return batch_add(batch, BATCH_DELETE, table, key, (struct slice){ NULL, 0 });
+	return table == TABLE_DEPTHS ? CPD_ERR_RANGE : batch_add(batch, BATCH_DELETE, table, key, (struct slice){ NULL, 0 });
 }
 
 enum cpd_error batch_quarantine(struct store_batch *batch, enum store_table table, const struct store_key *key)
 {
 	return batch_add(batch, BATCH_QUARANTINE, table, key, (struct slice){ NULL, 0 });
+}
+
+enum cpd_error batch_recount(struct store_batch *batch, const struct store_key *depth)
+{
+	return batch_add(batch, BATCH_RECOUNT, TABLE_DEPTHS, depth, (struct slice){ NULL, 0 });
 }
 
 bool batch_next(const struct store_batch *batch, size_t *offset, struct batch_op *out)

@@ -77,6 +77,8 @@ static void check_plan(struct check *check, enum batch_verb verb, enum store_tab
 		error = store_batch_put(batch, table, key, value);
 	else if (verb == BATCH_DELETE)
 		error = store_batch_delete(batch, table, key);
+	else if (verb == BATCH_RECOUNT)
+		error = batch_recount(batch, key);
 	else
 		error = batch_quarantine(batch, table, key);
 	if (error)
@@ -162,6 +164,8 @@ static const char *check_name_row(enum store_table table, const struct store_key
 	memcpy(front.bytes, key->bytes, front.len);
 	if (table == TABLE_QUEUE && !store_key_read_queue(key, &link, &precedence, &counter))
 		snprintf(out, ROW_TEXT, "queue row %" PRIu64 " of link %" PRIu32 " at %s", counter, link, precedence_name(precedence));
+	else if (table == TABLE_DEPTHS && !store_key_read_depth(key, &link, &precedence))
+		snprintf(out, ROW_TEXT, "the queue of link %" PRIu32 " at %s", link, precedence_name(precedence));
 	else if (table == TABLE_TIMERS && !store_key_read_timer(key, &due, &id))
 		snprintf(out, ROW_TEXT, "message %s", message_id_format(&id, text));
 	else if ((table == TABLE_ENVELOPES || table == TABLE_CUSTODY || table == TABLE_LEAVES) && !store_key_read_id(&front, &id))
@@ -632,6 +636,27 @@ static void rule_counters(struct check *check)
 	}
 }
 
+/* ---- invariant 10: the counts of the queues */
+
+static void rule_depth(void *context, const struct store_key *key, uint64_t told, uint64_t rows)
+{
+	struct check *check = context;
+	char place[ROW_TEXT];
+
+	check_broken(check);
+	check_say(check, "%s: %" PRIu64 " rows wait there and %" PRIu64 " are told%s", check_name_row(TABLE_DEPTHS, key, place), rows, told,
+	    check->repair ? "; counted anew" : "");
+	check_plan(check, BATCH_RECOUNT, TABLE_DEPTHS, key, (struct slice){ NULL, 0 });
+}
+
+static void rule_depths(struct check *check)
+{
+	const int rc = depth_check(check->store, check->txn, rule_depth, check);
+
+	if (rc)
+		check->error = store_lmdb_error(rc);
+}
+
 /* ---- the whole */
 
 static void check_all(struct check *check)
@@ -653,6 +678,7 @@ static void check_all(struct check *check)
 	check_walk(check, TABLE_TIMERS, false, rule_timer);
 	check_walk(check, TABLE_INBOX, false, rule_inbox);
 	rule_counters(check);
+	rule_depths(check);
 	if (check->fresh_used) {
 		const struct store_key key = store_key_name("next_row");
 		const struct store_value value = store_value_u64(check->fresh_row);

@@ -25,7 +25,7 @@
 /* ---- batch.c: operations one behind another in one buffer. Behind the lengths an operation holds
  * exactly what is hashed: table, key length, key, value; then room for the sum. So the writer hashes
  * and stores it without a copy. */
-enum batch_verb { BATCH_PUT, BATCH_DELETE, BATCH_QUARANTINE };
+enum batch_verb { BATCH_PUT, BATCH_DELETE, BATCH_QUARANTINE, BATCH_RECOUNT };
 struct batch_op {
 	enum batch_verb verb;
 	enum store_table table;
@@ -43,6 +43,8 @@ struct store_batch {
 };
 /* Moves a row aside in the writer's transaction, when it is damaged at that moment. */
 MUST_CHECK enum cpd_error batch_quarantine(struct store_batch *batch, enum store_table table, const struct store_key *key);
+/* Has the queue that this row of depths is of counted anew. */
+MUST_CHECK enum cpd_error batch_recount(struct store_batch *batch, const struct store_key *depth);
 /* The operation at *offset, which moves on; false: past the end. */
 bool batch_next(const struct store_batch *batch, size_t *offset, struct batch_op *out);
 
@@ -55,6 +57,7 @@ struct store {
 	int lock_fd, event_fd;
 	size_t page_bytes, limit_bytes;
 	char *path;
+	const char *version;                      /* the caller's, while it opens */
 
 	/* No transaction may be open while the map changes: reads hold it shared, growth alone. The
 	 * default kind, which lets readers pass a waiting writer, is meant: a scan's visitor may read. */
@@ -109,6 +112,50 @@ MUST_CHECK enum cpd_error store_row_open(const struct store *store, enum store_t
 MUST_CHECK enum cpd_error store_row_get(const struct store *store, MDB_txn *txn, enum store_table table,
     const struct store_key *key, struct scratch *scratch, struct slice *value);
 
+/* ---- depth.c: what one transaction changes of the counts of the queues */
+struct depth { uint8_t bytes[5]; int64_t change; bool is_counted; };
+struct depths { struct depth *all; size_t count, size; };  /* begins all zero; the caller frees `all` */
+/* A queue row comes or goes; its key. These three give 0 or an errno or MDB_*. */
+int depth_change(struct depths *depths, const MDB_val *queue_key, int change);
+int depth_recount(struct depths *depths, const MDB_val *depth_key);
+int depth_write(struct store *store, MDB_txn *txn, struct depths *depths);
+/* Calls `wrong` for each readable count (an absent one is 0) that is not that of the rows. */
+typedef void depth_wrong(void *context, const struct store_key *depth, uint64_t told, uint64_t rows);
+int depth_check(const struct store *store, MDB_txn *txn, depth_wrong *wrong, void *context);
+
+/* ---- migrate.c */
+/* One piece of a step, in one transaction. `at` is what the piece before left there, empty at first: then it must cope
+ * with whatever an unfinished step the other way left. `is_done` ends the step. Gives 0, an errno or MDB_*; above all
+ * bounded, a few thousand rows. */
+struct migration { struct store *store; MDB_txn *txn; struct store_key at; bool is_done; };
+typedef int migrate_step(struct migration *migration);
+/* down NULL: only a backup leads back. */
+struct migration_step { const char *what; migrate_step *up, *down; };
+/* steps[0] leads from `lowest` to lowest + 1, and so on. fault: unit tests only, asked before each commit. */
+struct migrations {
+	uint64_t lowest;
+	size_t count;
+	const struct migration_step *steps;
+	int (*fault)(void *context);
+	void *fault_context;
+};
+extern const struct migrations store_migrations;
+int depth_migrate_up(struct migration *migration);
+int depth_migrate_down(struct migration *migration);
+
+/* number 0: a new store. to: 0, or where an unfinished step leads; at: how far it came. */
+struct schema { uint64_t number, to; struct store_key at; char by[32]; };
+/* Refuses what these steps cannot open; changes nothing. */
+MUST_CHECK enum cpd_error schema_check(struct store *store, MDB_txn *txn, const struct migrations *migrations, struct schema *out, const char **problem);
+/* Gives a new store the newest schema, and puts back the one of the two rows that was lost. */
+MUST_CHECK enum cpd_error schema_settle(struct store *store, const struct migrations *migrations, const struct schema *schema);
+/* Before the writer starts. Piece by piece to the schema `target`; *schema tells how far it came, also on error. */
+MUST_CHECK enum cpd_error migrate_to(struct store *store, const struct migrations *migrations, uint64_t target, struct schema *schema,
+    const struct store_options *options, const char **problem);
+/* store_open and store_downgrade with other steps. */
+MUST_CHECK enum cpd_error store_open_as(const struct store_options *options, const struct migrations *migrations, struct store **out, const char **problem);
+MUST_CHECK enum cpd_error store_downgrade_as(const struct store_options *options, const struct migrations *migrations, uint64_t schema, const char **problem);
+
 /* ---- file.c */
 /* Makes the folder, takes its lock, and looks whether the data file can be mapped at all. */
 MUST_CHECK enum cpd_error file_claim(struct store *store, bool *is_new, const char **problem);
@@ -122,6 +169,8 @@ const char *file_problem(const char *format, ...) __attribute__((format(printf, 
 /* ---- writer.c */
 MUST_CHECK enum cpd_error writer_start(struct store *store);
 void writer_stop(struct store *store);            /* drains first */
+/* A row with its sum, in a transaction of the caller's. */
+int writer_put_row(struct store *store, MDB_txn *txn, enum store_table table, const struct store_key *key, struct slice value);
 /* Space used, from the last commit's transaction. Any thread. */
 void writer_count_space(struct store *store);
 /* Grows in planned steps while more than half is used. wait: for readers to leave. */

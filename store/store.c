@@ -13,15 +13,12 @@
 #define DEFAULT_LIMIT ((size_t)2 * 1024 * 1024 * 1024)
 #define DEFAULT_INITIAL ((size_t)16 * 1024 * 1024)
 
-/* The schema stands twice: one damaged row must not close the whole store. */
-static const char *const schema_names[] = { "schema", "schema-copy" };
-
 static const char *const table_names[TABLE_COUNT] = {
 	[TABLE_META] = "meta", [TABLE_ENVELOPES] = "envelopes", [TABLE_CUSTODY] = "custody", [TABLE_QUEUE] = "queue",
 	[TABLE_TIMERS] = "timers", [TABLE_RECEIPTS] = "receipts", [TABLE_INBOX] = "inbox", [TABLE_LATEST] = "latest",
 	[TABLE_LEAVES] = "leaves", [TABLE_JOURNAL] = "journal", [TABLE_DIRECTORY] = "directory",
 	[TABLE_CIRCUITS] = "circuits", [TABLE_PRESENCE] = "presence", [TABLE_AUTHORED] = "authored",
-	[TABLE_QUARANTINE] = "quarantine",
+	[TABLE_QUARANTINE] = "quarantine", [TABLE_DEPTHS] = "depths",
 };
 
 const char *store_table_name(enum store_table table)
@@ -66,6 +63,7 @@ static struct store *store_new(const struct store_options *options)
 	store->lock_fd = -1;
 	store->hash = options->hash;
 	store->read_only = options->read_only;
+	store->version = options->version;
 	store->last = &store->first;
 	store->limit_bytes = (options->limit_bytes ? options->limit_bytes : DEFAULT_LIMIT) / page * page;
 	if (store->limit_bytes < STORE_MAP_MIN)
@@ -118,54 +116,7 @@ static int store_open_env(struct store *store, size_t initial)
 	return 0;
 }
 
-/* OK with *schema 0: none yet. */
-static enum cpd_error store_read_schema(struct store *store, MDB_txn *txn, uint64_t *schema)
-{
-	enum cpd_error error = CPD_ERR_NOT_FOUND, one;
-	struct scratch scratch = { NULL, 0 };
-	struct slice value;
-
-	*schema = 0;
-	for (size_t i = 0; i < 2 && error; i++) {
-		const struct store_key key = store_key_name(schema_names[i]);
-
-		one = store_row_get(store, txn, TABLE_META, &key, &scratch, &value);
-		if (!one)
-			one = store_value_read_u64(value, schema);
-		if (one != CPD_ERR_NOT_FOUND || i == 0)
-			error = one;
-	}
-	free(scratch.bytes);
-	return error == CPD_ERR_NOT_FOUND ? CPD_OK : error;
-}
-
-static enum cpd_error store_check_schema(struct store *store, MDB_txn *txn, uint64_t *schema, const char **problem)
-{
-	enum cpd_error error = store_read_schema(store, txn, schema);
-	MDB_stat stat;
-
-	if (error) {
-		*problem = file_problem("the store in %s does not say which schema it has: its meta table is damaged; restore it from a "
-		    "backup", store->path);
-		return error == CPD_ERR_MALFORMED ? CPD_ERR_DAMAGED : error;
-	}
-	if (*schema == STORE_SCHEMA)
-		return CPD_OK;
-	if (*schema != 0) {
-		*problem = file_problem("the store in %s has schema %llu and this cpd knows up to %d; install the cpd that wrote it, or "
-		    "a later one", store->path, (unsigned long long)*schema, STORE_SCHEMA);
-		return CPD_ERR_SCHEMA;
-	}
-	for (enum store_table table = 0; table < TABLE_COUNT; table++) {
-		if (mdb_stat(txn, store->tables[table], &stat) || stat.ms_entries == 0)
-			continue;
-		*problem = file_problem("the store in %s holds rows and no schema; restore it from a backup", store->path);
-		return CPD_ERR_DAMAGED;
-	}
-	return CPD_OK;
-}
-
-static enum cpd_error store_open_tables(struct store *store, uint64_t *schema, const char **problem)
+static enum cpd_error store_open_tables(struct store *store, const struct migrations *migrations, struct schema *schema, const char **problem)
 {
 	enum cpd_error error;
 	MDB_txn *txn;
@@ -180,7 +131,7 @@ static enum cpd_error store_open_tables(struct store *store, uint64_t *schema, c
 		goto refused;
 	}
 	/* Aborting leaves a store of a newer schema as it was, tables included. */
-	error = store_check_schema(store, txn, schema, problem);
+	error = schema_check(store, txn, migrations, schema, problem);
 	if (error) {
 		mdb_txn_abort(txn);
 		return error;
@@ -194,38 +145,11 @@ refused:
 	return store_lmdb_error(rc);
 }
 
-/* Also puts back the one of the two rows that was lost. */
-static enum cpd_error store_write_schema(struct store *store)
-{
-	const struct store_value value = store_value_u64(STORE_SCHEMA);
-	enum cpd_error error = CPD_OK;
-	struct store_batch *batch;
-	uint8_t *old;
-	size_t len;
-
-	for (size_t i = 0; i < 2 && !error; i++) {
-		const struct store_key key = store_key_name(schema_names[i]);
-
-		error = store_get(store, TABLE_META, &key, &old, &len);
-		free(old);
-		if (!error)
-			continue;
-		batch = store_batch_new(0);
-		if (!batch)
-			return CPD_ERR_NOMEM;
-		error = store_batch_put(batch, TABLE_META, &key, (struct slice){ value.bytes, value.len });
-		if (error)
-			store_batch_free(batch);
-		else
-			error = store_commit_now(store, batch);
-	}
-	return error;
-}
-
-static enum cpd_error store_start(struct store *store, const struct store_options *options, const char **problem)
+static enum cpd_error store_start(struct store *store, const struct store_options *options, const struct migrations *migrations,
+    uint64_t target, const char **problem)
 {
 	enum cpd_error error;
-	uint64_t schema;
+	struct schema schema;
 	bool is_new;
 	int rc;
 
@@ -238,18 +162,28 @@ static enum cpd_error store_start(struct store *store, const struct store_option
 		    store->path, mdb_strerror(rc));
 		return store_lmdb_error(rc);
 	}
-	/* A full disk must not keep out a store that holds messages: it opens, and takes nothing more. */
-	if (!store->read_only && !file_reserve(store, atomic_load(&store->map_bytes)))
-		atomic_store(&store->growth_failed, true);
-	error = store_open_tables(store, &schema, problem);
+	error = store_open_tables(store, migrations, &schema, problem);
 	if (error)
 		return error;
+	if (target < migrations->lowest + migrations->count && schema.number < target) {
+		*problem = file_problem("the store in %s %s; there is nothing to go back from", store->path,
+		    schema.number ? "has an older schema already" : "is empty");
+		return CPD_ERR_SCHEMA;
+	}
+	/* Only now that the store is ours to write. A full disk must not keep out one that holds messages: it opens, and takes nothing more. */
+	if (!store->read_only && !file_reserve(store, atomic_load(&store->map_bytes)))
+		atomic_store(&store->growth_failed, true);
 	writer_count_space(store);
 	if (store->read_only)
 		return CPD_OK;
-	error = writer_start(store);
+	if (schema.number) {
+		error = migrate_to(store, migrations, target, &schema, options, problem);
+		if (error)
+			return error;
+	}
+	error = schema_settle(store, migrations, &schema);
 	if (!error)
-		error = store_write_schema(store);
+		error = writer_start(store);
 	/* The names of the files must survive with the bytes in them. */
 	if (!error)
 		error = file_sync_folder(store->path);
@@ -258,7 +192,8 @@ static enum cpd_error store_start(struct store *store, const struct store_option
 	return error;
 }
 
-enum cpd_error store_open(const struct store_options *options, struct store **out, const char **problem)
+static enum cpd_error store_open_at(const struct store_options *options, const struct migrations *migrations, uint64_t target,
+    struct store **out, const char **problem)
 {
 	enum cpd_error error = CPD_ERR_NOMEM;
 	struct store *store;
@@ -271,14 +206,47 @@ enum cpd_error store_open(const struct store_options *options, struct store **ou
 	}
 	store = store_new(options);
 	if (store)
-		error = store_start(store, options, problem);
+		error = store_start(store, options, migrations, target, problem);
 	if (error) {
 		store_close(store);
 		return error;
 	}
+	store->version = NULL;
 	*problem = NULL;
 	*out = store;
 	return CPD_OK;
+}
+
+enum cpd_error store_open_as(const struct store_options *options, const struct migrations *migrations, struct store **out, const char **problem)
+{
+	return store_open_at(options, migrations, migrations->lowest + migrations->count, out, problem);
+}
+
+enum cpd_error store_open(const struct store_options *options, struct store **out, const char **problem)
+{
+	return store_open_as(options, &store_migrations, out, problem);
+}
+
+enum cpd_error store_downgrade_as(const struct store_options *options, const struct migrations *migrations, uint64_t schema, const char **problem)
+{
+	struct store_options reading = *options;
+	enum cpd_error error;
+	struct store *store;
+
+	if (schema < migrations->lowest || schema > migrations->lowest + migrations->count) {
+		*problem = file_problem("there is no way to schema %llu: this cpd knows %llu to %llu", (unsigned long long)schema,
+		    (unsigned long long)migrations->lowest, (unsigned long long)(migrations->lowest + migrations->count));
+		return CPD_ERR_SCHEMA;
+	}
+	reading.read_only = false;
+	error = store_open_at(&reading, migrations, schema, &store, problem);
+	store_close(store);
+	return error;
+}
+
+enum cpd_error store_downgrade(const struct store_options *options, uint64_t schema, const char **problem)
+{
+	return store_downgrade_as(options, &store_migrations, schema, problem);
 }
 
 void store_close(struct store *store)

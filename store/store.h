@@ -11,7 +11,7 @@
 #include "proto/custody.h"
 #include "proto/link.h"
 
-#define STORE_SCHEMA 1
+#define STORE_SCHEMA 2   /* what each one changed: docs/STORE.md section 8 */
 
 enum store_table {
 	TABLE_META,         /* name -> bytes */
@@ -29,6 +29,7 @@ enum store_table {
 	TABLE_PRESENCE,     /* node -> heard custody_ms, SignedRecord of Presence */
 	TABLE_AUTHORED,     /* idempotency key (<= 64 bytes) -> message id */
 	TABLE_QUARANTINE,   /* counter -> table, key, damaged bytes */
+	TABLE_DEPTHS,       /* link, precedence -> rows in queue; the store's own: a batch may not name it */
 	TABLE_COUNT
 };
 
@@ -38,6 +39,7 @@ struct store_key { uint8_t bytes[STORE_KEY_MAX]; size_t len; };
 /* Names and bytes that are empty or too long give an empty key, which batches and reads refuse (RANGE). */
 struct store_key store_key_id(const struct message_id *id);
 struct store_key store_key_queue(uint32_t link, enum precedence precedence, uint64_t counter);
+struct store_key store_key_depth(uint32_t link, enum precedence precedence);
 struct store_key store_key_timer(int64_t due_ms, const struct message_id *id);
 struct store_key store_key_record(uint32_t witness, uint32_t epoch, uint64_t counter);
 struct store_key store_key_counter(uint64_t counter);
@@ -49,6 +51,7 @@ struct store_key store_key_bytes(struct slice bytes);
 /* The other way; MALFORMED when the length is off. */
 MUST_CHECK enum cpd_error store_key_read_id(const struct store_key *key, struct message_id *out);
 MUST_CHECK enum cpd_error store_key_read_queue(const struct store_key *key, uint32_t *link, enum precedence *precedence, uint64_t *counter);
+MUST_CHECK enum cpd_error store_key_read_depth(const struct store_key *key, uint32_t *link, enum precedence *precedence);
 MUST_CHECK enum cpd_error store_key_read_timer(const struct store_key *key, int64_t *due_ms, struct message_id *out);
 uint64_t store_key_read_counter(const struct store_key *key);
 
@@ -75,6 +78,9 @@ size_t store_batch_count(const struct store_batch *batch);
 
 /* ---- the store */
 struct store;
+/* A step from one schema to the next (or back): told before its first piece and after each. */
+struct store_migration { uint64_t from, to, pieces; const char *what; bool is_done; };
+typedef void store_migrated(void *context, const struct store_migration *news);
 typedef void store_hash(uint8_t *out, size_t out_len, const uint8_t *data, size_t len);
 struct store_options {
 	const char *path;            /* folder, made with mode 0700 when absent */
@@ -82,11 +88,17 @@ struct store_options {
 	size_t limit_bytes;          /* the map never grows above; 0: 2 GiB */
 	size_t initial_bytes;        /* 0: 16 MiB; grows in planned steps */
 	bool read_only;              /* for --check-store */
+	const char *version;         /* of this cpd; kept with the schema, for who cannot read it. May be NULL */
+	store_migrated *migrated;    /* may be NULL */
+	void *migrated_context;
 };
-/* Opens and starts the writer thread. *problem: a sentence for the operator with the cure (newer
- * schema, page size, damaged file, in use by another process), valid until this thread's next
- * store_open; NULL when it went well. SCHEMA, BUSY (in use), DAMAGED, NOT_FOUND (read_only), IO, USAGE, NOMEM. */
+/* Opens, brings an older schema to ours, and starts the writer thread. *problem: a sentence for the operator with the cure
+ * (newer schema, page size, damaged file, in use by another process), valid until this thread's next
+ * store_open; NULL when it went well. SCHEMA (read_only: also an older one), BUSY (in use), DAMAGED, NOT_FOUND (read_only), IO, USAGE, NOMEM. */
 MUST_CHECK enum cpd_error store_open(const struct store_options *options, struct store **out, const char **problem);
+/* Brings the closed store back to an older schema, so that the cpd that knows no newer one can go on with all that is in it.
+ * SCHEMA: newer than the store's, unknown, or no way back; else as store_open. What a kill interrupts the same call finishes. */
+MUST_CHECK enum cpd_error store_downgrade(const struct store_options *options, uint64_t schema, const char **problem);
 void store_close(struct store *store);                       /* waits for the writer; NULL is fine */
 
 /* Takes the batch (also on error). The writer commits batches in the order given, each in one synced
@@ -118,6 +130,10 @@ typedef bool store_visit(void *context, const struct store_key *key, struct slic
 MUST_CHECK enum cpd_error store_scan(struct store *store, enum store_table table, const struct store_key *from, size_t prefix_len,
     bool after, size_t max, store_visit *visit, void *context, size_t *damaged);
 uint64_t store_count(struct store *store, enum store_table table); /* rows; 0 on error */
+/* How many rows of the queue wait, exactly and without a scan: of the first link with number >= from
+ * that has any. False: none, or it cannot be read. Any thread. */
+struct store_depth { uint32_t link; uint64_t rows[PRECEDENCE_COUNT]; };
+bool store_depth_next(struct store *store, uint32_t from, struct store_depth *out);
 
 /* ---- space. limit_bytes is the map itself while the disk has no room for more; used_bytes may count
  * pages that the last 32 commits freed. */

@@ -112,21 +112,65 @@ static void writer_after_commit(struct store *store)
 
 /* ---- one transaction */
 
-static int writer_apply(struct store *store, MDB_txn *txn, const struct batch_op *op);
+int writer_put_row(struct store *store, MDB_txn *txn, enum store_table table, const struct store_key *key, struct slice value)
+{
+	const size_t hashed = 2 + key->len + value.len;
+	uint8_t *bytes = malloc(hashed + STORE_SUM);
+	MDB_val at = { key->len, (void *)(uintptr_t)key->bytes }, row = { value.len + STORE_SUM, bytes + 2 + key->len };
+	int rc;
+
+	if (!bytes)
+		return ENOMEM;
+	bytes[0] = (uint8_t)table;
+	bytes[1] = (uint8_t)key->len;
+	memcpy(bytes + 2, key->bytes, key->len);
+	if (value.len > 0)
+		memcpy(bytes + 2 + key->len, value.data, value.len);
+	store->hash(bytes + hashed, STORE_SUM, bytes, hashed);
+	rc = mdb_put(txn, store->tables[table], &at, &row, 0);
+	free(bytes);
+	return rc;
+}
+
+/* A row of the queue is counted when it comes, and when it goes. */
+static int writer_put(struct store *store, MDB_txn *txn, struct depths *depths, const struct batch_op *op)
+{
+	MDB_val key = op->key, value = op->value, old = value;
+	int rc;
+
+	store->hash(op->hashed + op->hashed_len, STORE_SUM, op->hashed, op->hashed_len);
+	value.mv_size += STORE_SUM;
+	if (op->table != TABLE_QUEUE)
+		return mdb_put(txn, store->tables[op->table], &key, &value, 0);
+	old.mv_size += STORE_SUM; /* with NOOVERWRITE LMDB points it to the old bytes */
+	rc = mdb_put(txn, store->tables[op->table], &key, &old, MDB_NOOVERWRITE);
+	if (rc == MDB_KEYEXIST)
+		return mdb_put(txn, store->tables[op->table], &key, &value, 0);
+	return rc ? rc : depth_change(depths, &key, 1);
+}
+
+static int writer_delete(struct store *store, MDB_txn *txn, struct depths *depths, enum store_table table, MDB_val key)
+{
+	const int rc = mdb_del(txn, store->tables[table], &key, NULL);
+
+	if (rc == MDB_NOTFOUND)
+		return 0;
+	if (rc || table != TABLE_QUEUE)
+		return rc;
+	return depth_change(depths, &key, -1);
+}
 
 /* What is damaged goes, with where it stood, into a row of its own. */
-static int writer_quarantine(struct store *store, MDB_txn *txn, const struct batch_op *op)
+static int writer_quarantine(struct store *store, MDB_txn *txn, struct depths *depths, const struct batch_op *op)
 {
-	struct store_batch aside = { .turn = 0 };
 	struct scratch scratch = { NULL, 0 };
 	struct store_key counter = store_key_counter(1);
 	MDB_cursor *cursor;
 	MDB_val raw, key, ignored;
 	enum cpd_error error;
-	struct batch_op put;
 	struct slice value;
 	uint8_t *bytes;
-	size_t offset = 0, len;
+	size_t len;
 	MDB_val place = op->key;
 	int rc = mdb_get(txn, store->tables[op->table], &place, &raw);
 
@@ -154,34 +198,31 @@ static int writer_quarantine(struct store *store, MDB_txn *txn, const struct bat
 	bytes[1] = (uint8_t)op->key.mv_size;
 	memcpy(bytes + 2, op->key.mv_data, op->key.mv_size);
 	memcpy(bytes + 2 + op->key.mv_size, raw.mv_data, len);
-	error = store_batch_put(&aside, TABLE_QUARANTINE, &counter, (struct slice){ bytes, 2 + op->key.mv_size + len });
+	rc = writer_put_row(store, txn, TABLE_QUARANTINE, &counter, (struct slice){ bytes, 2 + op->key.mv_size + len });
 	free(bytes);
-	rc = error || !batch_next(&aside, &offset, &put) ? ENOMEM : writer_apply(store, txn, &put);
-	free(aside.bytes);
-	return rc ? rc : mdb_del(txn, store->tables[op->table], &place, NULL);
+	if (!rc && op->table == TABLE_DEPTHS)
+		rc = depth_recount(depths, &op->key);
+	return rc ? rc : writer_delete(store, txn, depths, op->table, op->key);
 }
 
-static int writer_apply(struct store *store, MDB_txn *txn, const struct batch_op *op)
+static int writer_apply(struct store *store, MDB_txn *txn, struct depths *depths, const struct batch_op *op)
 {
-	MDB_val key = op->key, value = op->value;
-	int rc;
-
 	switch (op->verb) {
 	case BATCH_PUT:
-		store->hash(op->hashed + op->hashed_len, STORE_SUM, op->hashed, op->hashed_len);
-		value.mv_size += STORE_SUM;
-		return mdb_put(txn, store->tables[op->table], &key, &value, 0);
+		return writer_put(store, txn, depths, op);
 	case BATCH_DELETE:
-		rc = mdb_del(txn, store->tables[op->table], &key, NULL);
-		return rc == MDB_NOTFOUND ? 0 : rc;
+		return writer_delete(store, txn, depths, op->table, op->key);
 	case BATCH_QUARANTINE:
-		return writer_quarantine(store, txn, op);
+		return writer_quarantine(store, txn, depths, op);
+	case BATCH_RECOUNT:
+		return depth_recount(depths, &op->key);
 	}
 	return EINVAL;
 }
 
 static int writer_commit_once(struct store *store, const struct store_batch *group)
 {
+	struct depths depths = { NULL, 0, 0 };
 	struct batch_op op;
 	MDB_txn *txn;
 	size_t offset;
@@ -191,7 +232,10 @@ static int writer_commit_once(struct store *store, const struct store_batch *gro
 		return rc;
 	for (const struct store_batch *batch = group; batch && !rc; batch = batch->next)
 		for (offset = 0; !rc && batch_next(batch, &offset, &op);)
-			rc = writer_apply(store, txn, &op);
+			rc = writer_apply(store, txn, &depths, &op);
+	if (!rc)
+		rc = depth_write(store, txn, &depths);
+	free(depths.all);
 	if (!rc && store->commit_fault)
 		rc = store->commit_fault(store->commit_fault_context);
 	if (rc) {
