@@ -144,8 +144,57 @@ tests: unit $(BUILD)/test/sim/sim $(BENCH)
 layers: $(LIBS_ALL)
 	$(Q)BUILD=$(BUILD) CC=$(CC) test/layers.sh
 
+# ---------------------------------------------------------------- installing
+VERSION     := $(shell sed -n 's/^.define CPD_VERSION "\(.*\)"$$/\1/p' daemon/version.h)
+PREFIX      ?= /usr/local
+BINDIR      ?= $(PREFIX)/bin
+SBINDIR     ?= $(PREFIX)/sbin
+SYSCONFDIR  ?= /etc
+DATADIR     ?= $(PREFIX)/share
+MANDIR      ?= $(DATADIR)/man
+DOCDIR      ?= $(DATADIR)/doc/cpd
+BASHDIR     ?= $(DATADIR)/bash-completion/completions
+# systemd reads these there, whatever the prefix is.
+LIBDIR_SYSTEMD ?= $(if $(filter /usr,$(PREFIX)),/lib/systemd,/etc/systemd)
+SYSUSERSDIR ?= $(PREFIX)/lib/sysusers.d
+TMPFILESDIR ?= $(PREFIX)/lib/tmpfiles.d
+UNITDIR     ?= $(LIBDIR_SYSTEMD)/system
+INSTALL     ?= install
+MAN         := $(wildcard docs/man/*.[1-8])
+DOCS        := README.md CHANGES.md SECURITY.md LICENSE NOTICE docs/API.md docs/ARCHITECTURE.md docs/GLOSSARY.md docs/OPERATIONS.md \
+               docs/PROTOCOL.md docs/STORE.md
+MONITORING  := $(wildcard docs/monitoring/*)
+D            = $(DESTDIR)
+
+# What install writes, without DESTDIR: uninstall removes exactly this.
+INSTALLED = $(SBINDIR)/cpd $(BINDIR)/cpctl $(BASHDIR)/cpctl \
+            $(foreach page,$(MAN),$(MANDIR)/man$(subst .,,$(suffix $(page)))/$(notdir $(page))) \
+            $(UNITDIR)/cpd.service $(UNITDIR)/cpd.socket $(SYSUSERSDIR)/cpd.conf $(TMPFILESDIR)/cpd.conf \
+            $(DOCS:%=$(DOCDIR)/%) $(MONITORING:docs/%=$(DOCDIR)/%) $(DOCDIR)/examples/cpd.conf
+
+# Never writes /etc/cpd/cpd.conf: that is the node's own. An example stands in DOCDIR.
+install: all
+	$(Q)$(INSTALL) -D -m 755 $(BUILD)/cpd $(D)$(SBINDIR)/cpd
+	$(Q)$(INSTALL) -D -m 755 $(BUILD)/cpctl $(D)$(BINDIR)/cpctl
+	$(Q)$(INSTALL) -D -m 644 daemon/cpctl/cpctl.bash $(D)$(BASHDIR)/cpctl
+	$(Q)$(foreach page,$(MAN),$(INSTALL) -D -m 644 $(page) $(D)$(MANDIR)/man$(subst .,,$(suffix $(page)))/$(notdir $(page)) &&) :
+	$(Q)$(INSTALL) -d $(D)$(UNITDIR) $(D)$(SYSCONFDIR)/cpd
+	$(Q)sed 's|/usr/sbin/cpd|$(SBINDIR)/cpd|; s|/etc/cpd/|$(SYSCONFDIR)/cpd/|' systemd/cpd.service > $(D)$(UNITDIR)/cpd.service
+	$(Q)sed 's|/etc/cpd/|$(SYSCONFDIR)/cpd/|' systemd/cpd.socket > $(D)$(UNITDIR)/cpd.socket
+	$(Q)chmod 644 $(D)$(UNITDIR)/cpd.service $(D)$(UNITDIR)/cpd.socket
+	$(Q)$(INSTALL) -D -m 644 systemd/cpd.sysusers $(D)$(SYSUSERSDIR)/cpd.conf
+	$(Q)$(INSTALL) -D -m 644 systemd/cpd.tmpfiles $(D)$(TMPFILESDIR)/cpd.conf
+	$(Q)$(foreach doc,$(DOCS),$(INSTALL) -D -m 644 $(doc) $(D)$(DOCDIR)/$(doc) &&) :
+	$(Q)$(foreach file,$(MONITORING),$(INSTALL) -D -m 644 $(file) $(D)$(DOCDIR)/$(file:docs/%=%) &&) :
+	$(Q)$(INSTALL) -D -m 644 systemd/cpd.conf $(D)$(DOCDIR)/examples/cpd.conf
+
+# Leaves /etc/cpd, the state and the user cpd: keys and messages are for a person to remove.
+uninstall:
+	rm -f $(INSTALLED:%=$(D)%)
+	$(Q)-rmdir -p --ignore-fail-on-non-empty $(sort $(dir $(DOCS:%=$(D)$(DOCDIR)/%) $(MONITORING:docs/%=$(D)$(DOCDIR)/%) $(D)$(DOCDIR)/examples/cpd.conf)) 2>/dev/null
+
 clean:
 	rm -rf $(BUILD)
 
 -include $(shell find $(BUILD)/obj -name '*.d' 2>/dev/null)
-.PHONY: all clean deps demo check check-run check-all unit tests layers
+.PHONY: all clean deps demo check check-run check-all unit tests layers install uninstall

@@ -18,6 +18,10 @@
 /* A session that lasted this long was a good one: the next attempt comes soon again. */
 #define GOOD_SESSION_MS 10000
 
+/* We call again ourselves, long before this. With -1 ("never") libzmq takes the endpoint out, looks its name up among
+ * the machine's interfaces, and ends the process when cpd.service does not let it open AF_NETLINK. */
+#define NEVER_MS 86400000
+
 #define CALL_EVENTS (ZMQ_EVENT_CONNECTED | ZMQ_EVENT_CLOSED | ZMQ_EVENT_DISCONNECTED | ZMQ_EVENT_HANDSHAKE_SUCCEEDED | \
 	ZMQ_EVENT_HANDSHAKE_FAILED_NO_DETAIL | ZMQ_EVENT_HANDSHAKE_FAILED_PROTOCOL | ZMQ_EVENT_HANDSHAKE_FAILED_AUTH)
 
@@ -78,7 +82,7 @@ uint64_t tcp_received(int fd)
 void *call_socket(struct bearer_zmq *bearer, const uint8_t public_key[32], const uint8_t secret_key[32], const uint8_t server_key[32])
 {
 	static const struct { int option, value; } options[] = {
-		{ ZMQ_IMMEDIATE, 1 }, { ZMQ_RECONNECT_IVL, -1 }, { ZMQ_CONNECT_TIMEOUT, BEARER_CONNECT_MS },
+		{ ZMQ_IMMEDIATE, 1 }, { ZMQ_RECONNECT_IVL, NEVER_MS }, { ZMQ_CONNECT_TIMEOUT, BEARER_CONNECT_MS },
 	};
 	void *socket = zmq_socket(bearer->zmq, ZMQ_DEALER);
 
