@@ -7,6 +7,11 @@
 
 #include "crypto/crypto.h"
 #include "proto/kind.h"
+#include "proto/tree.h"
+
+/* A large body is shown field by field up to here: one whose fields keep to their bounds is far smaller, and what
+ * a hostile one asks of memory is bounded. Its length and hash are told of any. */
+#define LARGE_SHOWN_MAX (256 * 1024)
 
 enum cpd_error api_load(struct api *api, const struct message_id *id, struct custody *custody, struct message *message, uint8_t **bytes)
 {
@@ -203,6 +208,57 @@ static json_t *destinations(struct api *api, const struct header *header)
 	return json_pack("{s:o,s:o}", "nodes", nodes, "groups", groups);
 }
 
+/* The leaves of a large body in one piece, for the caller to free; NULL while one is missing. */
+static uint8_t *large_body(struct api *api, const struct message_id *id, uint32_t length)
+{
+	uint8_t *body = malloc(length);
+
+	for (uint32_t i = 0; body && i < tree_leaf_count(length); i++) {
+		struct store_key key = store_key_leaf(id, i);
+		uint8_t *leaf;
+		size_t len;
+		bool is_whole;
+
+		if (store_get(node_store(api->node), TABLE_LEAVES, &key, &leaf, &len)) {
+			free(body);
+			return NULL;
+		}
+		is_whole = len == tree_leaf_length(length, i);
+		if (is_whole)
+			memcpy(body + (size_t)i * LIMIT_LEAF, leaf, len);
+		free(leaf);
+		if (!is_whole) {
+			free(body);
+			return NULL;
+		}
+	}
+	return body;
+}
+
+/* body, body_bytes, body_hash. While a large body has not come whole its hash is null, and so are its fields. */
+static void show_body(struct api *api, json_t *json, const struct message_id *id, const struct header *header)
+{
+	uint8_t *large = header->large_length ? large_body(api, id, header->large_length) : NULL;
+	struct slice body = header->large_length ? (struct slice){ large, header->large_length } : header->body;
+	json_t *fields = NULL;
+
+	json_object_set_new(json, "body_bytes", json_integer((json_int_t)body.len));
+	if (header->large_length && !large) {
+		json_object_set_new(json, "body_hash", json_null());
+	} else {
+		char body_hash[65];
+		uint8_t digest[32];
+
+		crypto_digest(digest, sizeof(digest), body.data, body.len);
+		hex(body_hash, digest, sizeof(digest));
+		json_object_set_new(json, "body_hash", json_string(body_hash));
+		if (body.len <= LARGE_SHOWN_MAX)
+			fields = body_to_json(header->kind, body);
+	}
+	json_object_set_new(json, "body", fields ? fields : json_null());
+	free(large);
+}
+
 void api_show(struct api *api, struct evhttp_request *request, const struct message_id *id)
 {
 	struct custody custody;
@@ -220,17 +276,9 @@ void api_show(struct api *api, struct evhttp_request *request, const struct mess
 	json_object_set_new(json, "closing_level", json_string(level_name(custody.closing_level)));
 	json_object_set_new(json, "supersedes", json_id(&custody.supersedes));
 	if (bytes) {
-		char body_hash[65];
-		uint8_t digest[32];
-		json_t *body = body_to_json(custody.kind, message.header.body);
-
-		crypto_digest(digest, sizeof(digest), message.header.body.data, message.header.body.len);
-		hex(body_hash, digest, sizeof(digest));
 		json_object_set_new(json, "destinations", destinations(api, &message.header));
 		json_object_set_new(json, "incident", json_id(&message.header.incident));
-		json_object_set_new(json, "body", body ? body : json_null());
-		json_object_set_new(json, "body_bytes", json_integer((json_int_t)message.header.body.len));
-		json_object_set_new(json, "body_hash", json_string(body_hash));
+		show_body(api, json, id, &message.header);
 	} else {
 		json_object_set_new(json, "body", json_null());
 	}
