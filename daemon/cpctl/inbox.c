@@ -60,7 +60,7 @@ static void print_head(const json_t *message)
 	char age[AGE_MAX];
 
 	printf("%-18s %s%-9s%s %-16s %s ago", json_text(message, "id"), colour(precedence_colour(precedence)), precedence, colour(COLOUR_NONE),
-	    *dutch ? dutch : json_text(message, "kind"), age_json(json_object_get(message, "received_s"), age));
+	    *dutch ? dutch : "onbekend bericht", age_json(json_object_get(message, "received_s"), age));
 }
 
 static void print_line(const json_t *message)

@@ -107,6 +107,25 @@ static void every_vector_is_decoded(void **state)
 	}
 }
 
+/* Known fields before it, one of each wire type behind. */
+static void each_takes_fields_of_a_later_version(void **state)
+{
+	static const uint8_t later[] = { 0xc2, 0x3e, 2, 0xff, 0xfe, 0xc8, 0x3e, 0xac, 0x02, 0xd5, 0x3e, 1, 2, 3, 4, 0xd9, 0x3e, 1, 2, 3, 4, 5, 6, 7, 8 };
+	size_t index;
+	json_t *one;
+
+	(void)state;
+	json_array_foreach(json_object_get(frozen, "vectors"), index, one) {
+		static struct bytes bytes;
+
+		bytes = bytes_of(text_of(one, "hex"));
+		memcpy(bytes.data + bytes.len, later, sizeof(later));
+		bytes.len += sizeof(later);
+		if (decode_any(text_of(one, "type"), slice_of(&bytes)))
+			fail_msg("%s with more fields is refused", text_of(one, "name"));
+	}
+}
+
 static void what_was_judged_is_judged_the_same(void **state)
 {
 	size_t index;
@@ -322,6 +341,7 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(the_files_are_those_that_were_frozen),
 		cmocka_unit_test(every_vector_is_decoded),
+		cmocka_unit_test(each_takes_fields_of_a_later_version),
 		cmocka_unit_test(what_was_judged_is_judged_the_same),
 		cmocka_unit_test(every_signature_holds_and_headers_are_as_they_were),
 		cmocka_unit_test(every_purpose_is_signed_over_as_it_was),
