@@ -49,7 +49,7 @@ DAEMON_C  := $(addprefix daemon/,$(addsuffix .c,\
              node_directory node_effects node_gather node_journal node_links node_load node_query \
              node_reissue node_send node_turn node_updates verify_pool zap zmq_pump))
 CPCTL_C   := $(addprefix daemon/cpctl/,$(addsuffix .c,\
-             act arguments client conf directory fields file help inbox main node output path queue region \
+             act arguments client conf directory fields file help inbox main node output owner path queue region \
              registry send show status trace verbs watch))
 
 obj = $(patsubst %.c,$(BUILD)/obj/%.o,$(1))

@@ -55,7 +55,7 @@ static void write_links(FILE *out, const struct certificate *own, const struct d
 	fputs("\n\n", out);
 }
 
-char *conf_make(const struct certificate *own, const struct directory *directory, const char *state)
+char *conf_make(const struct certificate *own, const struct directory *directory, const char *state, const char *group)
 {
 	char *text = NULL;
 	size_t len = 0;
@@ -69,8 +69,9 @@ char *conf_make(const struct certificate *own, const struct directory *directory
 	write_listen(out, own);
 	write_links(out, own, directory);
 	fputs("[store]\n# The most the messages may take on disk.\nlimit_mib = 2048\n\n"
-	    "[api]\n# cpctl and the screens speak to cpd here. Who is in the group may.\nsocket = /run/cpd/api.sock\n# group = cpd\n\n"
-	    "[clock]\n# auto asks the system; manual for a clock that a person set.\nquality = auto\n\n"
+	    "[api]\n# cpctl and the screens speak to cpd here. Who is in the group may.\nsocket = /run/cpd/api.sock\n", out);
+	fprintf(out, "%sgroup = %s\n\n", group ? "" : "# ", group ? group : "cpd");
+	fputs("[clock]\n# auto asks the system; manual for a clock that a person set.\nquality = auto\n\n"
 	    "[log]\nlevel = info\n", out);
 	if (fclose(out)) {
 		free(text);

@@ -7,7 +7,8 @@
 
 #include "proto/directory.h"
 
-/* malloc'ed; NULL: memory. `state` is the absolute path of the state folder. */
-char *conf_make(const struct certificate *own, const struct directory *directory, const char *state);
+/* malloc'ed; NULL: memory. `state` is the absolute path of the state folder, `group` that of who may use the API;
+ * NULL: only the daemon's user and root, and the setting stands there as a remark. */
+char *conf_make(const struct certificate *own, const struct directory *directory, const char *state, const char *group);
 
 #endif

@@ -1,9 +1,11 @@
 /* node.c: how a machine becomes a node, off-line: its keys and request, its kit, and what it is. */
+#include <errno.h>
 #include <jansson.h>
 #include <limits.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/stat.h>
 
 #include "crypto/kit.h"
 #include "crypto/region.h"
@@ -11,6 +13,7 @@
 #include "daemon/cpctl/cpctl.h"
 #include "daemon/cpctl/file.h"
 #include "daemon/cpctl/output.h"
+#include "daemon/cpctl/owner.h"
 #include "proto/text.h"
 
 static const char *fingerprint_of(const struct identity *identity, char out[FINGERPRINT_TEXT_MAX])
@@ -53,7 +56,8 @@ int verb_node_init(struct call *call)
 
 	if (!*name || text_check_string(name, LIMIT_NAME, LIMIT_NAME, TEXT_ONE_LINE))
 		return say_usage(call, "--name: give 1 to %d bytes of text on one line", LIMIT_NAME);
-	if (!file_make_folder(state, 0700) || !file_path(state, "identity", path) || !file_path(state, "request.cpd", request_path))
+	if (!file_make_folder(state, 0700) || !file_path(state, "identity", path) || !file_path(state, "request.cpd", request_path) ||
+	    !owner_become(state))
 		return EXIT_REFUSED;
 	if (open_or_create(path, &identity, &is_new))
 		return EXIT_REFUSED;
@@ -188,12 +192,16 @@ static bool write_conf(const struct installation *installation)
 
 	if (!installation->conf)
 		return true;
-	text = realpath(installation->state, state) ? conf_make(own, installation->directory, state) : NULL;
+	text = realpath(installation->state, state) ? conf_make(own, installation->directory, state, owner_group(state)) : NULL;
 	if (!text)
 		say_refused("%s cannot be made: the path of the state folder is not found", installation->conf);
 	is_written = text && file_write(installation->conf, text, strlen(text));
 	free(text);
-	return is_written;
+	/* Whatever root's umask is: the daemon's user reads it, and no secret is in it. */
+	if (!is_written || !chmod(installation->conf, 0644))
+		return is_written;
+	say_refused("%s: cannot be made readable for cpd: %s", installation->conf, strerror(errno));
+	return false;
 }
 
 static bool write_updates(const struct installation *installation)
@@ -222,7 +230,9 @@ static int install(struct installation *installation)
 
 	if (directory_version(installation->directory) != kit->update_count)
 		return say_refused("the kit's updates have a gap: ask the region to make it again with `cpctl region kit`; nothing was changed");
-	if (!write_updates(installation) || !write_conf(installation))
+	/* The state is the daemon's; the configuration is who installs' own. */
+	if (!owner_become(installation->state) || !write_updates(installation) || !owner_leave() || !write_conf(installation) ||
+	    !owner_become(installation->state))
 		return EXIT_REFUSED;
 	error = identity_install(installation->identity, kit->node, kit->key_number, &kit->anchor);
 	if (error)
