@@ -188,6 +188,11 @@ install: all
 	$(Q)$(foreach file,$(MONITORING),$(INSTALL) -D -m 644 $(file) $(D)$(DOCDIR)/$(file:docs/%=%) &&) :
 	$(Q)$(INSTALL) -D -m 644 systemd/cpd.conf $(D)$(DOCDIR)/examples/cpd.conf
 
+# build/cpd_VERSION_ARCH.deb, for this machine's Debian.
+DEB_VERSION ?= $(VERSION)
+deb: all
+	$(Q)BUILD=$(BUILD) VERSION=$(DEB_VERSION) MAKE="$(MAKE)" systemd/debian/build.sh
+
 # Leaves /etc/cpd, the state and the user cpd: keys and messages are for a person to remove.
 uninstall:
 	rm -f $(INSTALLED:%=$(D)%)
@@ -197,4 +202,4 @@ clean:
 	rm -rf $(BUILD)
 
 -include $(shell find $(BUILD)/obj -name '*.d' 2>/dev/null)
-.PHONY: all clean deps demo check check-run check-all unit tests layers install uninstall
+.PHONY: all clean deps demo check check-run check-all unit tests layers install uninstall deb
