@@ -161,8 +161,7 @@ TMPFILESDIR ?= $(PREFIX)/lib/tmpfiles.d
 UNITDIR     ?= $(LIBDIR_SYSTEMD)/system
 INSTALL     ?= install
 MAN         := $(wildcard docs/man/*.[1-8])
-DOCS        := README.md CHANGES.md SECURITY.md LICENSE NOTICE docs/API.md docs/ARCHITECTURE.md docs/GLOSSARY.md docs/OPERATIONS.md \
-               docs/PROTOCOL.md docs/STORE.md
+DOCS        := README.md CHANGES.md SECURITY.md LICENSE NOTICE $(wildcard docs/*.md)
 MONITORING  := $(wildcard docs/monitoring/*)
 D            = $(DESTDIR)
 
