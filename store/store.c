@@ -280,11 +280,28 @@ void store_space(struct store *store, struct store_space *out)
 	out->map_bytes = atomic_load(&store->map_bytes);
 	out->limit_bytes = atomic_load(&store->growth_failed) ? out->map_bytes : store->limit_bytes;
 	out->used_bytes = top > free_bytes ? top - free_bytes : 0;
+	pthread_mutex_lock(&store->lock);
+	out->waiting_bytes = store->waiting_bytes;
+	pthread_mutex_unlock(&store->lock);
+}
+
+static size_t admission(const struct store_space *space, enum precedence precedence)
+{
+	static const unsigned percent[PRECEDENCE_COUNT] = { 60, 75, 88, 96 };
+
+	return (unsigned)precedence < PRECEDENCE_COUNT ? space->limit_bytes / 100 * percent[precedence] : 0;
+}
+
+size_t store_admission_bytes(struct store *store, enum precedence precedence)
+{
+	struct store_space space;
+
+	store_space(store, &space);
+	return admission(&space, precedence);
 }
 
 bool store_admits_more(struct store *store, enum precedence precedence, size_t more)
 {
-	static const unsigned percent[PRECEDENCE_COUNT] = { 60, 75, 88, 96 };
 	struct store_space space;
 	size_t waiting, bound;
 	bool can_write;
@@ -298,7 +315,7 @@ bool store_admits_more(struct store *store, enum precedence precedence, size_t m
 	if (!can_write)
 		return false;
 	store_space(store, &space);
-	bound = space.limit_bytes / 100 * percent[precedence];
+	bound = admission(&space, precedence);
 	if (space.used_bytes + waiting <= bound)
 		return true;
 	/* The count may be older than a purge; and when all is refused nothing commits to renew it. */

@@ -137,12 +137,14 @@ bool store_depth_next(struct store *store, uint32_t from, struct store_depth *ou
 
 /* ---- space. limit_bytes is the map itself while the disk has no room for more; used_bytes may count
  * pages that the last 32 commits freed. */
-struct store_space { size_t map_bytes, limit_bytes, used_bytes; };
+struct store_space { size_t map_bytes, limit_bytes, used_bytes, waiting_bytes /* for the writer */; };
 void store_space(struct store *store, struct store_space *out);
 /* May a new message of this precedence be taken? What waits for the writer counts. ROUTINE stops at 60 % of the limit, PRIORITY 75,
  * IMMEDIATE 88, FLASH 96; receipts, deletes and revocations always pass. */
 bool store_admits(struct store *store, enum precedence precedence);
-/* The same, when `more` bytes were let in that the store has not seen yet. */
+/* Below this many bytes in use, and waiting for the writer, a new message of this precedence is taken. */
+size_t store_admission_bytes(struct store *store, enum precedence precedence);
+/* As store_admits, when `more` bytes were let in that the store has not seen yet. */
 bool store_admits_more(struct store *store, enum precedence precedence, size_t more);
 
 /* ---- health */
