@@ -640,6 +640,10 @@ void link_figures(const struct link *link, struct link_figures *out)
 	out->rate_bps = tx->rate_bps;
 	out->heard_ms = link->last_heard_ms;
 	out->unacked = tx->count;
+	out->unacked_since_ms = 0;
+	for (const struct outgoing *item = tx->first; item; item = item->next)
+		if (item->notice && item->begun_ms && (!out->unacked_since_ms || item->begun_ms < out->unacked_since_ms))
+			out->unacked_since_ms = item->begun_ms;
 	out->unacked_bytes = tx->unacked_bytes[CREDIT_BULK] + tx->unacked_bytes[CREDIT_URGENT];
 	out->sent_bytes = link->sent_bytes;
 	out->received_bytes = link->received_bytes;

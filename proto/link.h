@@ -148,7 +148,8 @@ void link_tick(struct link *link, int64_t now_ms, bool *dead);
 
 /* For status: bits per second measured (0: not yet), last time anything was heard, items under way. */
 /* heard_ms 0: nothing since this object was made. */
-struct link_figures { uint32_t rate_bps; int64_t heard_ms; size_t unacked; size_t unacked_bytes; uint64_t sent_bytes, received_bytes, credit_stalls; uint32_t peer_directory; };
+/* unacked_since_ms: when the first piece left of the item that waits longest for the peer's word; 0: none waits. */
+struct link_figures { uint32_t rate_bps; int64_t heard_ms, unacked_since_ms; size_t unacked; size_t unacked_bytes; uint64_t sent_bytes, received_bytes, credit_stalls; uint32_t peer_directory; };
 void link_figures(const struct link *link, struct link_figures *out);
 /* A new store epoch: circuits start again at 1; an open session must be ended by the host. */
 void link_set_epoch(struct link *link, uint32_t self_epoch);

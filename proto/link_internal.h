@@ -61,6 +61,7 @@ struct outgoing {
 	bool is_repeated;
 	uint64_t order;              /* of the moment its last piece left */
 	int64_t sent_ms;
+	int64_t begun_ms;            /* its first piece left, under whatever serial; 0: none did */
 };
 struct presence_out { struct presence_out *next; uint32_t age_s; size_t len; uint8_t bytes[]; };
 

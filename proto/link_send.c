@@ -432,6 +432,8 @@ void sending_gone(struct link *link, const struct departure *departure)
 		item->counted = item->sent;
 	}
 	item->sent_ms = link->now_ms;
+	if (!item->begun_ms)
+		item->begun_ms = link->now_ms;
 	item->state = OUTGOING_SENDING;
 	tx->current[item->precedence] = item;
 	if (item->sent < item->len)
