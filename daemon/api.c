@@ -14,6 +14,7 @@
 #include <time.h>
 #include <unistd.h>
 
+#include "daemon/clock.h"
 #include "daemon/credentials.h"
 
 #define HEADERS_MAX 8192
@@ -229,6 +230,7 @@ static void on_request(struct evhttp_request *request, void *context)
 	static const struct { const char *path; void (*handle)(struct api *, struct evhttp_request *); bool is_post; } table[] = {
 		{ "/v1/status", api_status, false }, { "/v1/inbox", api_inbox, false }, { "/v1/outbox", api_outbox, false },
 		{ "/v1/queue", api_queue, false }, { "/v1/directory", api_directory, false }, { "/healthz", api_health, false },
+		{ "/metrics", api_metrics, false },
 		{ "/v1/events", api_events, false }, { "/v1/messages", api_author, true }, { "/v1/directory", api_import, true },
 	};
 	struct api *api = context;
@@ -318,6 +320,7 @@ enum cpd_error api_open(struct event_base *base, struct node *node, const struct
 	api->base = base;
 	api->node = node;
 	api->config = config;
+	api->opened_ms = clock_boot_ms();
 	if (config->api_group[0]) {
 		if (!credentials_group(config->api_group, &api->group)) {
 			snprintf(problem, 256, "[api] group: there is no group %s; make it with `groupadd --system %s`", config->api_group, config->api_group);

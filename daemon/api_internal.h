@@ -2,7 +2,8 @@
  * api_internal.h: what the API's own files share. Included by daemon/api*.c only.
  *
  * api.c         socket, credentials, limits, dispatch, errors
- * api_status.c  status, queue, directory, health
+ * api_status.c  status, queue, directory
+ * api_metrics.c figures for Prometheus, health
  * api_message.c inbox, outbox, one message, its trace
  * api_order.c   author, act, import
  * api_events.c  live updates
@@ -44,6 +45,7 @@ struct api {
 	struct api_stream *streams;       /* owned */
 	size_t stream_count;
 	struct event *beat;
+	int64_t opened_ms;                /* clock_boot_ms */
 };
 
 /* api.c */
@@ -68,6 +70,7 @@ json_t *json_age(int64_t age_s);                                   /* null when 
 void api_status(struct api *api, struct evhttp_request *request);
 void api_queue(struct api *api, struct evhttp_request *request);
 void api_directory(struct api *api, struct evhttp_request *request);
+void api_metrics(struct api *api, struct evhttp_request *request);
 void api_health(struct api *api, struct evhttp_request *request);
 void api_inbox(struct api *api, struct evhttp_request *request);
 void api_outbox(struct api *api, struct evhttp_request *request);

@@ -1,4 +1,4 @@
-/* api_status.c: this node, its links and queues, the NSPs, the directory, health. */
+/* api_status.c: this node, its links and queues, the NSPs, the directory. */
 #include "daemon/api_internal.h"
 
 #include <stdlib.h>
@@ -102,41 +102,14 @@ static json_t *nsps_to_json(struct api *api, const struct moment *now)
 	return list;
 }
 
-struct unread { uint64_t total, unread; struct api *api; };
-
-static bool count_unread(void *context, const struct store_key *key, struct slice value)
-{
-	struct unread *unread = context;
-	struct message_id id;
-	struct custody custody;
-	struct store_key custody_key;
-	uint8_t *record;
-	size_t len;
-
-	(void)key;
-	unread->total++;
-	if (store_value_read_id(value, &id))
-		return true;
-	custody_key = store_key_id(&id);
-	if (store_get(node_store(unread->api->node), TABLE_CUSTODY, &custody_key, &record, &len))
-		return true;
-	if (!custody_decode((struct slice){ record, len }, &custody)) {
-		unread->unread += !level_closes(custody.local_level, LEVEL_READ);
-		custody_clear(&custody);
-	}
-	free(record);
-	return true;
-}
-
 void api_status(struct api *api, struct evhttp_request *request)
 {
 	const struct certificate *own = directory_certificate(node_directory(api->node), node_self(api->node));
 	const struct region_anchor *anchor = identity_anchor(node_identity(api->node));
 	static const char *const qualities[] = { "unknown", "manual", "ntp", "gnss" };
-	struct unread unread = { .api = api };
+	uint64_t inbox_total, inbox_unread;
 	struct node_queue_status unrouted;
 	struct store_space space;
-	struct store_key first = store_key_counter(0);
 	struct node_counters counters;
 	struct moment now;
 
@@ -144,9 +117,7 @@ void api_status(struct api *api, struct evhttp_request *request)
 	node_queue(api->node, 0, &unrouted);
 	node_counters(api->node, &counters);
 	store_space(node_store(api->node), &space);
-	/* Bounded: a board needs to know "many", not how many exactly. */
-	if (store_scan(node_store(api->node), TABLE_INBOX, &first, 0, false, 10000, count_unread, &unread, NULL))
-		unread.total = 0;
+	node_inbox(api->node, &inbox_total, &inbox_unread);
 	api_reply(request, 200, json_pack("{s:{s:I,s:s,s:s,s:s,s:I,s:s},s:{s:o,s:s},s:{s:I,s:I,s:I},s:{s:I},s:o,s:o,s:o,s:{s:I,s:I},s:{s:I,s:I,s:I,s:I,s:I}}",
 	    "node", "number", (json_int_t)node_self(api->node), "name", own ? own->name : "",
 	    "role", node_role_name(api->config->role), "region", anchor ? anchor->region : "",
@@ -156,7 +127,7 @@ void api_status(struct api *api, struct evhttp_request *request)
 	    "messages", (json_int_t)store_count(node_store(api->node), TABLE_CUSTODY),
 	    "directory", "version", (json_int_t)directory_version(node_directory(api->node)),
 	    "links", links_to_json(api, &now), "unrouted", queue_to_json(&unrouted), "nsps", nsps_to_json(api, &now),
-	    "inbox", "total", (json_int_t)unread.total, "unread", (json_int_t)unread.unread,
+	    "inbox", "total", (json_int_t)inbox_total, "unread", (json_int_t)inbox_unread,
 	    "counters", "commits", (json_int_t)counters.commits, "taken", (json_int_t)counters.taken,
 	    "duplicates", (json_int_t)counters.duplicates, "refused", (json_int_t)counters.refused,
 	    "verify_failed", (json_int_t)counters.verify_failed));
@@ -237,16 +208,4 @@ void api_directory(struct api *api, struct evhttp_request *request)
 	}
 	api_reply(request, 200, json_pack("{s:I,s:s,s:s,s:o,s:o}", "version", (json_int_t)directory_version(directory),
 	    "network", anchor ? anchor->network : "", "region", anchor ? anchor->region : "", "nodes", nodes, "groups", groups));
-}
-
-void api_health(struct api *api, struct evhttp_request *request)
-{
-	struct store_space space;
-
-	store_space(node_store(api->node), &space);
-	if (!store_admits(node_store(api->node), PRECEDENCE_FLASH)) {
-		api_error(request, 503, "store-full", NULL, "the store takes no new message, not even a FLASH", "free disk space or raise [store] limit_mib");
-		return;
-	}
-	api_reply(request, 200, json_pack("{s:b}", "ok", 1));
 }

@@ -5,12 +5,22 @@
 #include <sys/timex.h>
 #include <time.h>
 
-static int64_t clock_read_ms(clockid_t id)
+static int64_t clock_read_us(clockid_t id)
 {
 	struct timespec now = { 0 };
 
 	(void)clock_gettime(id, &now); /* fails only for a clock the kernel does not have */
-	return (int64_t)now.tv_sec * 1000 + now.tv_nsec / 1000000;
+	return (int64_t)now.tv_sec * 1000000 + now.tv_nsec / 1000;
+}
+
+static int64_t clock_read_ms(clockid_t id)
+{
+	return clock_read_us(id) / 1000;
+}
+
+int64_t clock_boot_us(void)
+{
+	return clock_read_us(CLOCK_BOOTTIME);
 }
 
 int64_t clock_boot_ms(void)

@@ -16,6 +16,7 @@ void clock_start(struct clock *clock, int64_t stored_custody_ms, const char *qua
 void clock_now(const struct clock *clock, struct moment *out);
 /* For intervals within this process: never jumps back. */
 int64_t clock_boot_ms(void);
+int64_t clock_boot_us(void);
 /* ISO 8601 in UTC, "2026-01-31T12:00:00Z", of now: for log lines. out holds 24 bytes. */
 const char *clock_text(char out[24]);
 #endif

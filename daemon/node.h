@@ -69,17 +69,41 @@ struct node_link_status {
 	int64_t heard_ms;                      /* custody_ms; 0: never */
 	uint32_t rate_bps;
 	size_t unacked;
-	uint64_t sent_bytes, received_bytes;
+	int64_t unacked_since_ms;              /* custody_ms: what waits longest for its acknowledgement left then; 0: nothing waits */
+	uint64_t sent_bytes, received_bytes, credit_stalls;
 	char problem[120];                     /* why it is down, in words; "" */
 };
 size_t node_links(struct node *node, struct node_link_status *out, size_t max);
-struct node_queue_status { uint64_t depth[PRECEDENCE_COUNT]; int64_t oldest_s[PRECEDENCE_COUNT]; /* age; -1: empty */ };
-/* Counted from the queue table, up to 20,000 of each precedence. neighbour 0: without a route. */
+/* depth: exact, kept with each commit. oldest_s: the age of the first in line, of a receipt since it was
+ * last sent on; -1: nothing waits, or its record cannot be read. */
+struct node_queue_status { uint64_t depth[PRECEDENCE_COUNT]; int64_t oldest_s[PRECEDENCE_COUNT]; };
+/* neighbour 0: without a route. Costs one look for each precedence that has anything, however much waits. */
 void node_queue(struct node *node, uint32_t neighbour, struct node_queue_status *out);
+/* The first of all queues, configured or not, with a number of `from` or above and something in it; false: none. */
+bool node_queue_next(struct node *node, uint32_t from, uint32_t *neighbour);
 /* Presence as the relay holds it; false: never heard. age_s since it was signed. */
 bool node_presence(struct node *node, uint32_t number, struct presence *out, int64_t *age_s);
-struct node_counters { uint64_t turns, commits, taken, duplicates, refused, verify_failed, log_dropped; };
+/* Since the start of the process. commit: how long a turn waited for its commit, from the moment it was
+ * handed to the writer until it was told as on disk; buckets[i]: those of at most node_commit_bounds_us[i],
+ * each counted in one bucket, the last for all above. */
+#define NODE_COMMIT_BOUNDS 13
+extern const uint32_t node_commit_bounds_us[NODE_COMMIT_BOUNDS];
+struct node_counters {
+	uint64_t turns, commits, taken, duplicates, refused, verify_failed, log_dropped;
+	uint64_t events[JOURNAL_COUNT];        /* journal lines of each kind */
+	struct { uint64_t buckets[NODE_COMMIT_BOUNDS + 1], sum_us; } commit;
+};
 void node_counters(const struct node *node, struct node_counters *out);
+/* How much is under way at this moment. */
+struct node_gauges { unsigned turns_in_flight; size_t verifications, works_waiting; uint32_t epoch; };
+void node_gauges(struct node *node, struct node_gauges *out);
+/* Messages that were delivered here, and those of them that nobody has read; kept, never scanned. */
+void node_inbox(const struct node *node, uint64_t *total, uint64_t *unread);
+
+/* What keeps this node from its work now: nothing, or up to NODE_TROUBLES of these. */
+#define NODE_TROUBLES 4
+struct node_trouble { const char *code, *remedy; char text[160]; };
+size_t node_health(struct node *node, struct node_trouble out[NODE_TROUBLES]);
 
 /* ---- live updates: each journal line as it is committed, in order */
 struct node_news {

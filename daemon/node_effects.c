@@ -182,6 +182,8 @@ static enum cpd_error put_counters(struct node *node, struct turn *turn, const s
 	if (!error)
 		error = put_counter(turn, "next_inbox", &stored->next_inbox, counters->next_inbox);
 	if (!error)
+		error = put_counter(turn, "inbox_read", &stored->inbox_read, counters->inbox_read);
+	if (!error)
 		error = put_counter(turn, "receipt_counter", &stored->receipt_counter, counters->receipt_counter);
 	if (!error)
 		error = put_counter(turn, "presence_counter", &stored->presence_counter, counters->presence_counter);

@@ -87,6 +87,7 @@ struct node {
 	const char *rebuild_why;          /* not NULL: nothing is decided or emitted until it is done */
 	uint32_t raise_epoch;             /* 0: not asked */
 	bool tells_epoch;                 /* the journal must still say that it rose */
+	bool counts_read;                 /* the store did not tell how much of the inbox was read */
 	unsigned rebuilds; int64_t rebuild_since_ms;
 
 	struct node_link **links; size_t link_count; /* owned */
@@ -123,6 +124,7 @@ struct node {
 	size_t listener_count;
 	struct node_counters counters;
 	uint64_t watched_turn, watched_progress;        /* node_is_advancing */
+	uint64_t pool_progress; int64_t pool_still_ms;  /* node_health */
 };
 
 /* node.c */

@@ -106,7 +106,9 @@ static int priority_of(const struct node_news *news)
 
 static void count(struct node *node, const struct node_news *news)
 {
-	if (news->what == JOURNAL_CUSTODY_TAKEN || news->what == JOURNAL_DELIVERED_HERE)
+	if ((unsigned)news->what < JOURNAL_COUNT)
+		node->counters.events[news->what]++;
+	if (news->what == JOURNAL_CUSTODY_TAKEN)
 		node->counters.taken++;
 	else if (news->what == JOURNAL_DUPLICATE)
 		node->counters.duplicates++;

@@ -217,6 +217,46 @@ static enum cpd_error floors_get(struct node *node)
 	return CPD_OK;
 }
 
+/* The store of an older cpd, or one that was repaired: counted once, and kept from then on. */
+struct unread_scan { struct node *node; uint64_t unread; };
+
+static bool unread_visit(void *context, const struct store_key *key, struct slice value)
+{
+	struct unread_scan *scan = context;
+	struct custody custody;
+	struct message_id id;
+
+	(void)key;
+	if (store_value_read_id(value, &id) || node_load_custody(scan->node, &id, &custody))
+		return true;
+	scan->unread += !level_closes(custody.local_level, LEVEL_READ);
+	custody_clear(&custody);
+	return true;
+}
+
+static enum cpd_error read_get(struct node *node)
+{
+	struct store_key key = store_key_name("inbox_read"), first = store_key_counter(0);
+	struct relay_counters *stored = &node->stored;
+	struct unread_scan scan = { node, 0 };
+	enum cpd_error error;
+	uint8_t *value;
+	size_t len;
+
+	node->counts_read = false;
+	stored->inbox_read = 0;
+	if (!node_load(node, TABLE_META, &key, &value, &len)) {
+		error = store_value_read_u64((struct slice){ value, len }, &stored->inbox_read);
+		free(value);
+		return error;
+	}
+	error = store_scan(node->store, TABLE_INBOX, &first, 0, false, SIZE_MAX, unread_visit, &scan, NULL);
+	if (stored->next_inbox > scan.unread)
+		stored->inbox_read = stored->next_inbox - 1 - scan.unread;
+	node->counts_read = true;
+	return error == CPD_ERR_NOT_FOUND ? CPD_OK : error;
+}
+
 static enum cpd_error counters_get(struct node *node)
 {
 	struct relay_counters *stored = &node->stored;
@@ -237,6 +277,8 @@ static enum cpd_error counters_get(struct node *node)
 		error = meta_get(node, "floor", &stored->floor);
 	if (!error)
 		error = floors_get(node);
+	if (!error)
+		error = read_get(node);
 	if (!error)
 		error = meta_get(node, "next_journal", &node->stored_news);
 	node->next_news = node->stored_news ? node->stored_news : 1;
@@ -265,6 +307,8 @@ enum cpd_error load_relay(struct node *node, char problem[256])
 	config.route_count = node->config->route_count;
 	config.passes_presence_to_nsps = node->role->passes_presence_to_nsps;
 	node->relay = relay_new(&config, &node->stored, &now);
+	if (node->counts_read)
+		node->stored.inbox_read = UINT64_MAX;   /* as no turn has it: the next one that stores counters writes it */
 	error = node->relay ? restore_table(node, TABLE_PRESENCE, presence_visit) : CPD_ERR_NOMEM;
 	if (!error)
 		error = restore_table(node, TABLE_LATEST, latest_visit);

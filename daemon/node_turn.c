@@ -608,6 +608,7 @@ static enum cpd_error turn_hand_over(struct node *node, struct turn *turn)
 	if (node->held)
 		return CPD_OK;
 	turn->batch = NULL;
+	turn->submitted_us = clock_boot_us();
 	error = store_submit(node->store, batch);
 	if (!error)
 		node->in_flight_bytes += turn->bytes;
@@ -624,6 +625,7 @@ enum cpd_error turn_commit_held(struct node *node)
 		return CPD_OK;
 	node->held = NULL;
 	turn->batch = NULL;
+	turn->submitted_us = clock_boot_us();
 	error = store_commit_now(node->store, batch);
 	if (!error)
 		node->in_flight_bytes += turn->bytes;
@@ -684,6 +686,18 @@ void turn_run(struct node *node)
 		node_wake(node);
 }
 
+static void count_commit(struct node *node, const struct turn *turn)
+{
+	const int64_t took_us = clock_boot_us() - turn->submitted_us;
+	size_t bucket = 0;
+
+	while (bucket < NODE_COMMIT_BOUNDS && took_us > node_commit_bounds_us[bucket])
+		bucket++;
+	node->counters.commit.buckets[bucket]++;
+	node->counters.commit.sum_us += (uint64_t)took_us;
+	node->counters.commits++;
+}
+
 static void turn_done(struct node *node, struct turn *turn)
 {
 	node->first = turn->next;
@@ -692,7 +706,7 @@ static void turn_done(struct node *node, struct turn *turn)
 	node->in_flight--;
 	node->in_flight_bytes -= turn->bytes;
 	if (!turn->is_empty)
-		node->counters.commits++;
+		count_commit(node, turn);
 	relay_committed(node->relay, turn->number);
 	links_committed(node, turn->number);
 	effects_after(node, turn);

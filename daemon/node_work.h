@@ -83,6 +83,7 @@ struct turn {
 	struct store_batch *batch;        /* until it is submitted */
 	bool is_empty, has_flash;
 	size_t bytes;
+	int64_t submitted_us;             /* clock_boot_us when the writer was given it; 0: not yet */
 	struct after *first, **last;
 	struct pending *pending; size_t pending_count, pending_capacity;
 };

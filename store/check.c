@@ -611,7 +611,7 @@ static void rule_counter(struct check *check, const char *name, const struct use
 
 static void rule_counters(struct check *check)
 {
-	const struct store_key epoch = store_key_name("epoch"), clock = store_key_name("custody_ms");
+	const struct store_key epoch = store_key_name("epoch"), clock = store_key_name("custody_ms"), read = store_key_name("inbox_read");
 	const uint64_t custody_ms = check_meta(check, "custody_ms");
 	struct store_value value;
 
@@ -621,6 +621,9 @@ static void rule_counters(struct check *check)
 	rule_counter(check, "next_journal", &check->journal);
 	rule_counter(check, "receipt_counter", &check->receipt);
 	rule_counter(check, "presence_counter", &check->presence);
+	/* How many were read is known no more: the daemon counts again when it is absent. */
+	if (check->out->damaged[TABLE_CUSTODY] || check->out->damaged[TABLE_INBOX])
+		check_plan_delete(check, TABLE_META, &read);
 	if (check->own_epoch.any && check->epoch < check->own_epoch.highest) {
 		check_broken(check);
 		check_say(check, "the store is in epoch %" PRIu64 " and holds own messages of epoch %" PRIu64 "%s", check->epoch,

@@ -329,6 +329,7 @@ static void deliver_here(struct relay *relay, struct custody *custody, const str
 	if (custody->flags & CUSTODY_IS_STATE)
 		return;
 	custody->inbox = relay->counters.next_inbox++;
+	relay->counters.inbox_read += level_closes(custody->local_level, LEVEL_READ);
 	relay->counters_dirty = true;
 	effect = effect_add(relay, EFFECT_PUT_INBOX);
 	effect->counter = custody->inbox;

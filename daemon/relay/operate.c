@@ -11,6 +11,10 @@ static enum cpd_error act_on_delivered(struct relay *relay, struct custody *cust
 	merged = level_merge(custody->local_level, level);
 	if (merged == custody->local_level)
 		return CPD_OK;       /* done before, or gone further already */
+	if (custody->inbox && !level_closes(custody->local_level, LEVEL_READ) && level_closes(merged, LEVEL_READ)) {
+		relay->counters.inbox_read++;
+		relay->counters_dirty = true;
+	}
 	custody->local_level = merged;
 	custody_changed(relay, custody);
 	journal(relay, JOURNAL_OPERATED, custody, relay->config.self, 0, merged, event->reason);

@@ -52,6 +52,7 @@ struct elder_floor { uint32_t epoch; uint64_t floor, end; };   /* epoch 0: none 
 #define RELAY_ELDERS (LIMIT_FLOORS - 1)
 struct relay_counters {
 	uint64_t next_sequence, next_row, next_inbox, receipt_counter, presence_counter, floor;
+	uint64_t inbox_read;                   /* of the messages below next_inbox, those that somebody has read */
 	uint32_t epoch;                        /* of floor; 0: never started */
 	struct elder_floor elders[RELAY_ELDERS];
 };

@@ -201,6 +201,19 @@ class Node:
     def get(self, path, timeout=15):
         return self.call("GET", path, timeout=timeout)
 
+    def text(self, path, timeout=15):
+        """(content type, text) of an answer that is not JSON."""
+        connection = UnixConnection(self.socket, timeout)
+        try:
+            connection.request("GET", path)
+            answer = connection.getresponse()
+            text = answer.read().decode()
+            if answer.status >= 400:
+                raise Refused(answer.status, json.loads(text).get("error"))
+            return answer.headers["Content-Type"], text
+        finally:
+            connection.close()
+
     def send(self, kind, to, body, key=None, **options):
         headers = {"Idempotency-Key": key} if key else {}
         return self.call("POST", "/v1/messages", {"kind": kind, "to": to, "body": body, **options}, headers)["id"]

@@ -226,6 +226,65 @@ static void a_large_body_arrives_whole(void **state)
 	free(body);
 }
 
+/* ---------------------------------------------------------------- the inbox, counted */
+
+static void done(void *context, enum cpd_error error, const char *why)
+{
+	(void)why;
+	assert_int_equal(error, CPD_OK);
+	++*(int *)context;
+}
+
+static uint64_t unread_of(int which)
+{
+	uint64_t total, unread;
+
+	node_inbox(nodes[which], &total, &unread);
+	assert_int_equal(total, 3);
+	return unread;
+}
+
+static void forget_what_was_read(int which)
+{
+	const struct store_options options = { .path = configs[which].store, .hash = crypto_digest };
+	struct store_key key = store_key_name("inbox_read");
+	struct store_batch *batch = store_batch_new(1);
+	struct store *store;
+	const char *why;
+
+	assert_int_equal(store_open(&options, &store, &why), CPD_OK);
+	assert_int_equal(store_batch_delete(batch, TABLE_META, &key), CPD_OK);
+	assert_int_equal(store_commit_now(store, batch), CPD_OK);
+	store_close(store);
+}
+
+static void what_was_read_is_kept_and_counted_when_it_is_not(void **state)
+{
+	struct answer answer;
+	int calls = 0;
+
+	(void)state;
+	for (int i = 0; i < 3; i++)
+		send_and_wait(0, DESK, "lees mij", &answer);
+	assert_int_equal(unread_of(1), 3);
+	node_operate(nodes[1], &answer.id, ACT_READ, REFUSED_NONE, NULL, done, &calls);
+	UNTIL(calls == 1);
+	node_operate(nodes[1], &answer.id, ACT_DONE, REFUSED_NONE, NULL, done, &calls);
+	UNTIL(calls == 2);
+	assert_int_equal(unread_of(1), 2);
+	stop(1);
+	start(1);
+	assert_int_equal(unread_of(1), 2);
+	stop(1);
+	forget_what_was_read(1);
+	start(1);
+	assert_true(nodes[1]->counts_read);
+	assert_int_equal(unread_of(1), 2);
+	stop(1);
+	start(1);
+	assert_int_equal(unread_of(1), 2);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -238,6 +297,7 @@ int main(void)
 		TEST(an_older_copy_begins_a_new_epoch),
 		TEST(words_under_a_taken_id_are_reissued),
 		TEST(a_large_body_arrives_whole),
+		TEST(what_was_read_is_kept_and_counted_when_it_is_not),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
