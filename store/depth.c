@@ -201,6 +201,13 @@ int depth_migrate_up(struct migration *migration)
 
 int depth_migrate_down(struct migration *migration)
 {
+	struct store_key read = store_key_name("inbox_read");
+	MDB_val name = { read.len, read.bytes };
+	int rc = mdb_del(migration->txn, migration->store->tables[TABLE_META], &name, NULL);
+
+	/* A cpd that knows no such count would leave it behind what it delivers; absent, it is counted again. */
+	if (rc && rc != MDB_NOTFOUND)
+		return rc;
 	migration->is_done = true;
 	return mdb_drop(migration->txn, migration->store->tables[TABLE_DEPTHS], 0);
 }
