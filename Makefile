@@ -138,6 +138,11 @@ check-all: deps
 	$(Q)$(MAKE) --no-print-directory BUILD=$(BUILD)/asan SAN=address,undefined all tests
 	$(Q)BUILD=$(BUILD) CC=$(CC) $(PYTHON) test/run.py check-all
 
+# Breaks the code on purpose, once a mutant, and tells which test saw it.
+mutants: deps
+	$(Q)BUILD=$(BUILD) $(PYTHON) test/mutants/mutants.py
+.PHONY: mutants
+
 unit: $(UNIT)
 tests: unit $(BUILD)/test/sim/sim $(BENCH)
 

@@ -73,10 +73,10 @@ def main():
         sources = sorted(f[:-2] for f in os.listdir("test/unit") if f.startswith("test_") and f.endswith(".c"))
         for name in sources:
             plan.append((name[5:] + label, [os.path.join(folder, name)], 300, None))
-    seeds = "1..3000" if FULL else "1..300"
-    plan.append(("simulator", [os.path.join(BUILD, "test/sim/sim"), "--seeds", seeds], 3600 if FULL else 600, None))
+    seeds = "1..10000" if FULL else "1..300"
+    plan.append(("simulator", [os.path.join(BUILD, "test/sim/sim"), "--seeds", seeds, "--jobs", str(os.cpu_count() or 1)], 7200 if FULL else 900, None))
     if FULL:
-        plan.append(("simulator (asan, ubsan)", [os.path.join(BUILD, "asan/test/sim/sim"), "--seeds", "1..100"], 3600, None))
+        plan.append(("simulator (asan, ubsan)", [os.path.join(BUILD, "asan/test/sim/sim"), "--seeds", "1..100", "--jobs", str(os.cpu_count() or 1)], 3600, None))
     for script in sorted(os.listdir("test/system")):
         if script.startswith("test_") and script.endswith(".py"):
             plan.append((script[:-3].replace("test_", "system "), [sys.executable, os.path.join("test/system", script)], 900, None))

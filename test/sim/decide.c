@@ -38,6 +38,21 @@ static enum cpd_error hand_in(struct decision *turn, const struct relay_event *e
 	return error;
 }
 
+/* What a neighbour changed is found here, refused as daemon/node_gather.c does, and changes nothing. No other
+ * changes anything, so the simulator or the link did. */
+static void take_changed(struct decision *turn, const struct relay_event *event, enum cpd_error error, const char *what)
+{
+	struct sim_end *end = decision_end(turn->node, event->link);
+	if (end == NULL || !end->other->has_lied) {
+		fail(turn->node->world, turn->node, NULL, "%s came over a link changed: %s", what, cpd_error_text(error));
+		return;
+	}
+	turn->node->world->figures->branches[BRANCH_LIE_FOUND]++;
+	trace(turn->node->world, turn->node, NULL, "%s from %u is refused: %s", what, event->link, cpd_error_text(error));
+	if (event->type != RELAY_HEARD)
+		decision_settle(turn, event->link, event->serial, reason_of_error(error));
+}
+
 static void take_message(struct decision *turn, struct sim_input *input)
 {
 	struct sim_node *node = turn->node;
@@ -49,8 +64,15 @@ static void take_message(struct decision *turn, struct sim_input *input)
 	uint8_t held[LIMIT_LEAVES / 8 + 1] = {0};
 	struct relay_event *event = &input->event;
 
-	if (message_item_decode(item, &envelope, &trailer) != CPD_OK || make_verified_message(envelope, &verified) != CPD_OK) {
-		fail(node->world, node, NULL, "a message came over a link changed");
+	enum cpd_error error = message_item_decode(item, &envelope, &trailer);
+	if (error != CPD_OK) {
+		take_changed(turn, event, error, "a message");
+		return;
+	}
+	error = make_verified_message(envelope, &verified);
+	if (error != CPD_OK) {
+		take_changed(turn, event, error, "a message");
+		trailer_clear(&trailer);
 		return;
 	}
 	const struct message_id *id = &verified.message.header.id;
@@ -74,8 +96,9 @@ static void take_receipts(struct decision *turn, struct relay_event *event, stru
 	struct sim_node *node = turn->node;
 	static struct verified_receipts verified;
 	struct relay_facts facts = {.holds_receipts = false};
-	if (make_verified_receipts(bytes, &verified) != CPD_OK) {
-		fail(node->world, node, NULL, "a receipts record came over a link changed");
+	enum cpd_error error = make_verified_receipts(bytes, &verified);
+	if (error != CPD_OK) {
+		take_changed(turn, event, error, "a receipts record");
 		return;
 	}
 	struct message_id name = {verified.receipts.witness, verified.receipts.epoch, verified.receipts.counter};
@@ -99,8 +122,9 @@ static void take_leaf(struct decision *turn, struct sim_input *input)
 	struct relay_event *event = &input->event;
 	struct relay_facts facts = {.holds_receipts = false};
 	struct tree_path path;
-	if (leaf_item_decode((struct slice){input->bytes, input->len}, &event->id, &event->leaf_index, &event->leaf, &path) != CPD_OK) {
-		fail(node->world, node, NULL, "a leaf came over a link changed");
+	enum cpd_error error = leaf_item_decode((struct slice){input->bytes, input->len}, &event->id, &event->leaf_index, &event->leaf, &path);
+	if (error != CPD_OK) {
+		take_changed(turn, event, error, "a leaf");
 		return;
 	}
 	struct sim_message *message = message_held(node, &event->id);
@@ -201,6 +225,10 @@ void decide_input(struct decision *turn, struct sim_input *input)
 	struct sim_node *node = turn->node;
 	struct relay_facts facts = {.holds_receipts = false};
 	struct relay_event *event = &input->event;
+	if (input->is_unknown) {
+		take_changed(turn, event, CPD_ERR_MALFORMED, "an item of an unknown type");
+		return;
+	}
 	switch (event->type) {
 	case RELAY_MESSAGE:
 		if (input->plan >= 0 || input->reissue != NULL)
@@ -216,8 +244,9 @@ void decide_input(struct decision *turn, struct sim_input *input)
 		break;
 	case RELAY_HEARD: {
 		struct verified_presence verified;
-		if (make_verified_presence((struct slice){input->bytes, input->len}, &verified) != CPD_OK) {
-			fail(node->world, node, NULL, "a presence record came over a link changed");
+		enum cpd_error error = make_verified_presence((struct slice){input->bytes, input->len}, &verified);
+		if (error != CPD_OK) {
+			take_changed(turn, event, error, "a presence record");
 			break;
 		}
 		event->presence = &verified;

@@ -27,6 +27,7 @@ void decision_settle(struct decision *turn, uint32_t peer, uint64_t serial, enum
 	batch->settled[batch->settled_count++] = (struct sim_settled){.end = end, .serial = serial, .reason = reason};
 	if (reason != REFUSED_NONE)
 		turn->node->world->figures->refusals[reason & 63]++;
+	turn->node->world->figures->branches[BRANCH_VERSIONS_APART] += reason == REFUSED_UNKNOWN_GROUP;
 }
 
 static void put_custody(struct decision *turn, const struct custody *custody)

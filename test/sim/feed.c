@@ -60,7 +60,9 @@ static void item_has_come(struct sim_end *end, const struct link_event *event)
 	case ITEM_TYPE_MESSAGE: input.event.type = RELAY_MESSAGE; break;
 	case ITEM_TYPE_RECEIPTS: input.event.type = RELAY_RECEIPTS; break;
 	case ITEM_TYPE_LEAF: input.event.type = RELAY_LEAF; break;
-	default: fail(end->node->world, end->node, NULL, "an item of type %d came, which nobody sent", (int)event->item_type); return;
+	default:
+		input.is_unknown = true; /* malformed, as in daemon/node_gather.c */
+		break;
 	}
 	check_raised(end, event->serial);
 	input.event.link = end->peer;

@@ -3,7 +3,11 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "proto/frame.h"
 #include "test/sim/sim.h"
+
+#define LIES_PERCENT 40
+#define LIES_KEPT 64
 
 static bool is_usable(const struct sim_wire *wire)
 {
@@ -65,6 +69,7 @@ void end_connect(struct sim_end *end)
 	end->is_told_up = true;
 	end->is_busy = false;
 	end->flash_waiting = 0;
+	lie_forget(end);
 	memset(end->starved_row, 0, sizeof(end->starved_row));
 	feed_greeting(end, &greeting);
 	link_connected(end->link, &greeting, end->node->world->now_ms);
@@ -102,6 +107,40 @@ static void schedule_frame(struct sim_end *to, int64_t at_ms, const uint8_t *byt
 	memcpy(frame->bytes, bytes, len);
 }
 
+void lie_forget(struct sim_end *end)
+{
+	for (size_t i = 0; i < end->said_count; i++)
+		free(end->said[i].bytes);
+	end->said_count = 0;
+}
+
+/* A neighbour that misbehaves: it says again what it said long ago, or says something else. A hello stays as it
+ * is: one that claims another epoch is another fault, and the host's guard against it is daemon/node_links.c. */
+static void lie(struct sim_end *end, uint8_t *buf, size_t *len)
+{
+	struct world *world = end->node->world;
+	static struct frame frame;
+	bool is_hello = frame_decode((struct slice){buf, *len}, &frame) == CPD_OK && frame.has & FRAME_HELLO;
+	int64_t dice = random_range(&world->random, 0, 99);
+	if (is_hello)
+		return;
+	if (dice < LIES_PERCENT) {
+		end->has_lied = true;
+		world->figures->branches[BRANCH_LIE]++;
+	}
+	if (dice < LIES_PERCENT / 2 && end->said_count > 0) {
+		const struct sim_frame *old = &end->said[random_range(&world->random, 0, (int64_t)end->said_count - 1)];
+		memcpy(buf, old->bytes, old->len);
+		*len = old->len;
+	} else if (dice < LIES_PERCENT) {
+		buf[random_range(&world->random, 0, (int64_t)*len - 1)] ^= (uint8_t)(1u << random_range(&world->random, 0, 7));
+	} else if (end->said_count < LIES_KEPT) {
+		end->said = sim_grow(end->said, &end->said_room, end->said_count, sizeof(*end->said));
+		end->said[end->said_count] = (struct sim_frame){sim_alloc(*len), *len};
+		memcpy(end->said[end->said_count++].bytes, buf, *len);
+	}
+}
+
 /* Hands the bearer one frame at a time, as fast as it can carry them. */
 void end_pump(struct sim_end *end)
 {
@@ -116,6 +155,8 @@ void end_pump(struct sim_end *end)
 	if (error != CPD_OK || len == 0)
 		return;
 	check_frame(end, (struct slice){buf, len});
+	if (end->lies)
+		lie(end, buf, &len);
 	world->figures->branches[BRANCH_FRAMES]++;
 	int64_t sent_ms = world->now_ms + (int64_t)len * 8000 / end->bits_per_second;
 	end->is_busy = true;

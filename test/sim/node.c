@@ -319,6 +319,11 @@ void node_turn(struct sim_node *node)
 		commit->node = node;
 		commit->generation = node->boot;
 		node->commit_scheduled = true;
+		if (node->doom != NULL && turn.batch->changes.count > 0) { /* before the commit, or just when it is told: it may stand on the disk by then */
+			struct happening *crash = world_schedule(world, HAPPENS_CRASH, world->now_ms + random_range(&world->random, 0, takes));
+			crash->node = node;
+			crash->generation = node->boot;
+		}
 	}
 	if (node->input_count > 0 && !node->turn_scheduled) {
 		struct happening *next = world_schedule(world, HAPPENS_TURN, world->now_ms + 1);
@@ -372,6 +377,8 @@ void node_commit(struct sim_node *node)
 	node->commit_scheduled = false;
 	if (node->fails_commits && node->waiting->changes.count > 0) {
 		node->fails_commits = false;
+		world->figures->branches[BRANCH_COMMIT_FAILED]++;
+		world->counts = true;
 		trace(world, node, NULL, "a commit fails");
 		node_rebuild(node);
 		return;

@@ -11,6 +11,7 @@
 
 #define GROUP_NSPS 7001
 #define GROUP_STAFF 7002
+#define YEARS_BACK_MS (INT64_C(2) * 365 * 24 * SIM_HOUR)
 
 /* ---------------------------------------------------------------- directory */
 
@@ -90,10 +91,10 @@ static void choose_kind(struct world *world, struct sim_plan *plan, const struct
 		plan->kind = 2;
 		plan->nodes[0] = some_node(world, ROLE_ID_CP, origin);
 		if (random_chance(random, 50))
-			plan->nodes[plan->node_count++] = 92001;
+			plan->nodes[plan->node_count++] = some_node(world, ROLE_ID_DESK, origin);
 	} else if (origin->role == ROLE_ID_NSP && dice < 70) {
 		plan->kind = 3;
-		plan->nodes[0] = 92001;
+		plan->nodes[0] = some_node(world, ROLE_ID_DESK, origin);
 	} else if (origin->role != ROLE_ID_NSP && dice < 25) {
 		plan->kind = 4;
 		plan->nodes[0] = some_node(world, ROLE_ID_NSP, origin);
@@ -312,7 +313,7 @@ void plan_operate_soon(struct sim_node *node, const struct sim_message *message)
 static void plan_one_fault(struct world *world, size_t index)
 {
 	static const enum fault_type often[] = {FAULT_CRASH, FAULT_CRASH, FAULT_CRASH, FAULT_COMMIT_FAILS, FAULT_COPY, FAULT_CUT, FAULT_CUT,
-		FAULT_CUT, FAULT_BLACK_HOLE, FAULT_ONE_WAY, FAULT_LOSSY, FAULT_FULL, FAULT_SLOW_DISK, FAULT_CLOCK};
+		FAULT_CUT, FAULT_BLACK_HOLE, FAULT_ONE_WAY, FAULT_LOSSY, FAULT_FULL, FAULT_SLOW_DISK, FAULT_CLOCK, FAULT_CLOCK_2024, FAULT_LIAR};
 	struct sim_random *random = &world->random;
 	struct sim_fault *fault = &world->faults[index];
 	fault->type = often[random_range(random, 0, (int64_t)(sizeof(often) / sizeof(often[0])) - 1)];
@@ -321,12 +322,19 @@ static void plan_one_fault(struct world *world, size_t index)
 	fault->side = (int)random_range(random, 0, 1);
 	fault->at_ms = random_range(random, 20000, world->active_ms - 1);
 	fault->lasts_ms = random_scale(random, 1000, world->active_ms);
+	if (fault->type == FAULT_LIAR)
+		fault->lasts_ms = random_range(random, SIM_HOUR, world->active_ms);
 	if (fault->type == FAULT_CRASH && random_chance(random, 60))
 		fault->lasts_ms = random_range(random, 500, 60000);
-	if (index == 0 && random_chance(random, 45)) { /* at most one disk is lost: two at once no design survives */
+	if (index == 0 && random_chance(random, 60)) { /* at most one disk is lost: two at once no design survives */
 		fault->type = FAULT_WIPE + (enum fault_type)random_range(random, 0, 2);
 		fault->lasts_ms = random_scale(random, 5000, SIM_HOUR);
+		if (fault->type == FAULT_WIPE && random_chance(random, 60)) /* a coordinatiepunt burns down */
+			while (world->nodes[fault->node].role != ROLE_ID_CP)
+				fault->node = (size_t)random_range(random, 0, (int64_t)world->node_count - 1);
 	}
+	if (index == 2) /* a seed without a commit that fails proves less */
+		fault->type = FAULT_COMMIT_FAILS;
 	if (index == 1 && (world->faults[0].type == FAULT_ROLLBACK || world->faults[0].type == FAULT_SILENT_ROLLBACK)) {
 		fault->type = FAULT_COPY;
 		fault->node = world->faults[0].node;
@@ -350,7 +358,7 @@ static void plan_lone_rollback(struct world *world)
 	*alone = (struct sim_fault){.type = FAULT_ALONE, .node = rollback.node, .at_ms = rollback.at_ms, .lasts_ms = rollback.lasts_ms + 10 * SIM_MINUTE};
 	for (int i = 0; i < LONE_PLANS; i++) { /* half of them before, and lost with the disk */
 		struct sim_plan *plan = &world->plans[world->plan_count];
-		uint32_t to = world->nodes[rollback.node].role == ROLE_ID_DESK ? 91001 : 92001;
+		uint32_t to = world->nodes[rollback.node].role == ROLE_ID_DESK ? 91001 : SIM_FIRST_DESK;
 		int64_t at_ms = i < LONE_PLANS / 2 ? rollback.at_ms - (6 - i) * SIM_MINUTE : rollback.at_ms + rollback.lasts_ms + (i - 1) * SIM_MINUTE;
 		*plan = (struct sim_plan){.at_ms = at_ms, .origin = rollback.node, .kind = 6, .nodes = {to}, .node_count = 1,
 			.precedence = (enum precedence)(i % PRECEDENCE_COUNT), .body_len = 40 + 10 * (uint32_t)i, .lifetime_s = 24 * 3600};
@@ -381,7 +389,7 @@ void plan_make(struct world *world)
 	world->plans = sim_alloc((world->plan_count + LONE_PLANS) * sizeof(*world->plans));
 	for (size_t i = 0; i < world->plan_count; i++)
 		plan_message(world, i);
-	world->fault_count = (size_t)random_range(random, 2, 9);
+	world->fault_count = (size_t)random_range(random, 3, world->node_count > 12 ? 20 : 9);
 	world->faults = sim_alloc((world->fault_count + LONE_FAULTS) * sizeof(*world->faults));
 	for (size_t i = 0; i < world->fault_count; i++) {
 		plan_one_fault(world, i);
@@ -407,27 +415,40 @@ static void replace_disk(struct world *world, const struct sim_fault *fault, str
 	}
 	node->generation++;
 	node->generation_ms = world->now_ms;
+	world->figures->branches[fault->type != FAULT_WIPE ? BRANCH_ROLLED_BACK : node->role == ROLE_ID_CP ? BRANCH_CP_LOST : BRANCH_DISK_LOST]++;
+	world->counts = world->counts || fault->type != FAULT_WIPE || node->role == ROLE_ID_CP;
 	check_disk_replaced(node);
 }
 
 static void tell_fault(struct world *world, const struct sim_fault *fault)
 {
 	static const char *const names[FAULT_TYPE_COUNT] = {"crash", "commit fails", "disk wiped", "disk rolled back", "machine rolled back",
-		"disk copied", "cut", "black hole", "one way", "lossy", "disk full", "slow disk", "clock", "alone"};
+		"disk copied", "cut", "black hole", "one way", "lossy", "disk full", "slow disk", "clock", "clock in 2024", "liar", "alone"};
 	const struct sim_wire *wire = &world->wires[fault->wire];
 	trace(world, &world->nodes[fault->node], NULL, "FAULT %s (wire %u-%u) for %lld s", names[fault->type], wire->ends[0].node->number,
 	    wire->ends[1].node->number, (long long)fault->lasts_ms / 1000);
 	world->figures->faults[fault->type]++;
 }
 
+bool plan_leaves_out(const uint8_t *mask, size_t index)
+{
+	return index < SIM_LEFT_OUT && mask[index / 8] >> (index % 8) & 1;
+}
+
 void plan_fault(struct world *world, const struct sim_fault *fault)
 {
+	if (plan_leaves_out(world->options.no_faults, (size_t)(fault - world->faults)))
+		return;
 	struct sim_node *node = &world->nodes[fault->node];
 	struct sim_wire *wire = &world->wires[fault->wire];
 	struct sim_end *end = &wire->ends[fault->side];
 	if (fault->type == FAULT_SILENT_ROLLBACK && !node->has_copy)
 		return; /* an identity that never was has nothing to go back to */
 	tell_fault(world, fault);
+	if (fault->type == FAULT_CRASH && node->doom == NULL && random_chance(&world->random, 80)) {
+		node->doom = fault; /* in the middle of a turn, else nearly all would fall between two */
+		return;
+	}
 	switch (fault->type) {
 	case FAULT_CRASH: case FAULT_WIPE: case FAULT_ROLLBACK: case FAULT_SILENT_ROLLBACK:
 		if (node->is_on)
@@ -460,10 +481,43 @@ void plan_fault(struct world *world, const struct sim_fault *fault)
 	case FAULT_FULL: node->is_full = true; break;
 	case FAULT_SLOW_DISK: node->is_slow = true; break;
 	case FAULT_CLOCK: node->wall_skew_ms += random_range(&world->random, -SIM_HOUR, SIM_HOUR); break;
+	case FAULT_CLOCK_2024: /* the battery of the clock was empty: it starts in 2024, and nobody has said what time it is */
+		if (node->is_on)
+			node_stop(node, true);
+		node->wall_skew_ms = -YEARS_BACK_MS;
+		node->clock = CLOCK_UNKNOWN;
+		node_boot(node);
+		break;
+	case FAULT_LIAR: end->lies = true; break;
 	case FAULT_TYPE_COUNT: break;
 	}
 	struct happening *ends = world_schedule(world, HAPPENS_FAULT_ENDS, world->now_ms + fault->lasts_ms);
 	ends->index = (int)(fault - world->faults);
+}
+
+void plan_doom(struct sim_node *node)
+{
+	const struct sim_fault *fault = node->doom;
+	struct world *world = node->world;
+	if (fault == NULL)
+		return;
+	node->doom = NULL;
+	trace(world, node, NULL, "crashes while %s", node->waiting != NULL ? "a turn is being committed" : "idle");
+	node_stop(node, true);
+	world_schedule(world, HAPPENS_FAULT_ENDS, world->now_ms + fault->lasts_ms)->index = (int)(fault - world->faults);
+}
+
+/* What it said still stands in the counts of its session: the honest one that takes its place begins anew. */
+static void lie_ends(struct sim_end *end)
+{
+	if (!end->lies)
+		return;
+	end->lies = false;
+	lie_forget(end);
+	if (!end->wire->is_cut) {
+		wire_drop(end->wire, 1000);
+		wire_connect(end->wire, 2000, 30000);
+	}
 }
 
 void plan_fault_ends(struct world *world, const struct sim_fault *fault)
@@ -490,6 +544,11 @@ void plan_fault_ends(struct world *world, const struct sim_fault *fault)
 	case FAULT_LOSSY: end->loss = end->other->loss = end->duplicate = end->reorder = 0; break;
 	case FAULT_FULL: node->is_full = false; break;
 	case FAULT_SLOW_DISK: node->is_slow = false; break;
+	case FAULT_CLOCK_2024: /* set by hand, or by a satellite */
+		node->wall_skew_ms = random_range(&world->random, -5 * SIM_MINUTE, 5 * SIM_MINUTE);
+		node->clock = random_chance(&world->random, 50) ? CLOCK_MANUAL : CLOCK_GNSS;
+		break;
+	case FAULT_LIAR: lie_ends(end); break;
 	case FAULT_COMMIT_FAILS: case FAULT_COPY: case FAULT_CLOCK: case FAULT_TYPE_COUNT: break;
 	}
 }
@@ -541,6 +600,7 @@ void plan_heal(struct world *world)
 			struct sim_end *end = &wire->ends[e];
 			end->is_deaf = false;
 			end->loss = end->duplicate = end->reorder = 0;
+			lie_ends(end);
 		}
 		if (was_cut)
 			wire_connect(wire, 500, 30000);
@@ -548,6 +608,7 @@ void plan_heal(struct world *world)
 	for (size_t i = 0; i < world->node_count; i++) {
 		struct sim_node *node = &world->nodes[i];
 		node->is_full = node->is_slow = node->fails_commits = false;
+		node->doom = NULL;
 		if (!node->is_on)
 			node_boot(node);
 		answer_what_waits(node);

@@ -17,9 +17,15 @@
 #include "daemon/relay/relay.h"
 #include "proto/tree.h"
 #include "test/sim/disk.h"
+#include "test/sim/figures.h"
 #include "test/sim/random.h"
+#include "test/sim/written.h"
 
-#define SIM_NODES_MAX 24
+#define SIM_CPS_MAX 2
+#define SIM_DESKS_MAX 2
+#define SIM_NSPS_MAX 20
+#define SIM_FIRST_DESK 92001
+#define SIM_NODES_MAX (SIM_CPS_MAX + SIM_DESKS_MAX + SIM_NSPS_MAX)
 #define SIM_WIRES_MAX 64
 #define SIM_ENDS_MAX 24          /* neighbours of one node */
 #define SIM_MINUTE INT64_C(60000)
@@ -27,36 +33,7 @@
 
 struct world;
 struct sim_node;
-
-/* ---------------------------------------------------------------- messages that people wrote */
-struct sim_outcome {                 /* of one recipient */
-	uint32_t node;
-	enum level level;                /* as committed at the origin */
-	enum cpd_reason reason;
-};
-struct sim_message {
-	struct sim_message *next;        /* the same bucket */
-	struct message_id id;
-	struct hash8 hash;
-	struct sim_node *origin;
-	uint8_t *envelope; size_t envelope_len;
-	uint8_t *body; uint32_t body_len;        /* large body; NULL: none */
-	struct tree *tree;
-	uint8_t root[32];
-	message_kind kind;
-	enum precedence precedence;
-	enum level closing_level;
-	bool is_state;
-	bool is_committed;               /* the origin promised it to a person */
-	bool is_lost;                    /* its origin lost its disk, and it with it */
-	struct sim_message *successor, *reissue_of; /* the same words under another id: this one was taken */
-	unsigned flags;                  /* custody flags seen at the origin, collected */
-	uint32_t held_mask;              /* nodes that have committed it at any time */
-	int64_t created_ms, lifetime_ms, closed_ms;
-	int64_t dropped_ms, final_ms;    /* at the origin: envelope deleted; grace over. INT64_MAX: not */
-	struct sim_outcome *outcomes;
-	size_t outcome_count;
-};
+struct sim_fault;
 
 /* ---------------------------------------------------------------- network */
 #define SIM_ARRIVALS 512
@@ -76,6 +53,8 @@ struct sim_end {
 	uint32_t bits_per_second;
 	unsigned loss, duplicate, reorder; /* percent */
 	bool is_deaf;                    /* nothing this end sends arrives */
+	bool lies, has_lied;             /* its node plays old frames again and changes what it sends, from now on; ever */
+	struct sim_frame { uint8_t *bytes; size_t len; } *said; size_t said_count, said_room; /* of this session, while it lies */
 	/* for check.c */
 	struct item_ref *under_way; size_t under_way_count, under_way_room;
 	size_t flash_waiting;            /* bytes of FLASH handed to the link, not yet framed once */
@@ -96,6 +75,7 @@ struct sim_input {
 	int plan;                        /* index of the planned message; -1: none */
 	struct sim_message *reissue;     /* to be written again under a new id; NULL: none */
 	int64_t timer_due_ms;
+	bool is_unknown;                 /* an item of a type that nobody knows */
 };
 
 struct sim_settled { struct sim_end *end; uint64_t serial; enum cpd_reason reason; };
@@ -123,6 +103,7 @@ struct sim_node {
 	struct relay_route routes[4]; size_t route_count;
 	/* machine */
 	bool is_on, is_full, fails_commits, is_slow;
+	const struct sim_fault *doom;    /* it crashes while its next turn is being committed; NULL: it does not */
 	unsigned boot;                   /* voids what was scheduled before */
 	uint32_t identity_epoch;         /* stands beside the store */
 	int64_t custody_base, booted_ms;
@@ -148,7 +129,7 @@ struct sim_node {
 enum happening_type {
 	HAPPENS_FRAME, HAPPENS_SENT, HAPPENS_CONNECT, HAPPENS_DISCONNECT, HAPPENS_TURN, HAPPENS_COMMIT, HAPPENS_WAKE,
 	HAPPENS_AUTHOR, HAPPENS_OPERATE, HAPPENS_DIRECTORY, HAPPENS_FAULT, HAPPENS_FAULT_ENDS, HAPPENS_START, HAPPENS_HEAL,
-	HAPPENS_NEW_EPOCH, HAPPENS_REISSUE
+	HAPPENS_NEW_EPOCH, HAPPENS_REISSUE, HAPPENS_CRASH
 };
 struct happening {
 	int64_t at_ms;
@@ -163,10 +144,6 @@ struct happening {
 	uint8_t *bytes; size_t len;      /* owned */
 };
 
-enum fault_type {
-	FAULT_CRASH, FAULT_COMMIT_FAILS, FAULT_WIPE, FAULT_ROLLBACK, FAULT_SILENT_ROLLBACK, FAULT_COPY, FAULT_CUT, FAULT_BLACK_HOLE,
-	FAULT_ONE_WAY, FAULT_LOSSY, FAULT_FULL, FAULT_SLOW_DISK, FAULT_CLOCK, FAULT_ALONE, FAULT_TYPE_COUNT
-};
 struct sim_fault { enum fault_type type; size_t node, wire; int side; int64_t at_ms, lasts_ms; };
 
 struct sim_plan {                    /* one message to be written */
@@ -185,19 +162,10 @@ struct sim_plan {                    /* one message to be written */
 	struct message_id id;            /* filled in when authored */
 };
 
-enum branch {
-	BRANCH_STEPS, BRANCH_MESSAGES, BRANCH_TURNS, BRANCH_COMMITS, BRANCH_FRAMES, BRANCH_LOST, BRANCH_DUPLICATED, BRANCH_REORDERED,
-	BRANCH_SESSIONS, BRANCH_DEAD_SESSION, BRANCH_FRAME_ERROR, BRANCH_GAP, BRANCH_PEER_ROLLED_BACK, BRANCH_EPOCH_RAISED,
-	BRANCH_REISSUED, BRANCH_PREEMPTED, BRANCH_PARTIAL_RESUME, BRANCH_GROUP, BRANCH_LARGE, BRANCH_SHOWN, BRANCH_LATE,
-	BRANCH_UNCOMMITTED_LOST, BRANCH_COMMIT_UNTOLD, BRANCH_OPERATED, BRANCH_OPERATE_REFUSED, BRANCH_RETURNED, BRANCH_COUNT
-};
-
-struct sim_figures {
-	uint64_t faults[FAULT_TYPE_COUNT], branches[BRANCH_COUNT], journal[JOURNAL_COUNT], refusals[64];
-};
-
 /* ---------------------------------------------------------------- the world */
-struct sim_options { bool is_traced; unsigned nsps, cps; bool is_quiet; };
+/* Left out of a seed's plan, so that what remains of a failure is small: bit i for fault or message i. */
+#define SIM_LEFT_OUT 256
+struct sim_options { bool is_traced; unsigned nsps, cps, desks; uint8_t no_faults[SIM_LEFT_OUT / 8], no_plans[SIM_LEFT_OUT / 8]; };
 
 struct trace_entry;
 struct world {
@@ -218,6 +186,7 @@ struct world {
 	int64_t grace_ms, presence_ms;
 	struct link_profile profile;
 	bool is_healed;
+	bool counts;                     /* a commit failed, a CP lost its disk, or a disk was rolled back */
 	struct sim_message *messages[1024]; size_t message_count;
 	uint64_t *shown; size_t shown_count, shown_room; /* hash set: see check.c */
 	struct trace_entry *trace; size_t trace_count, trace_room;
@@ -241,6 +210,7 @@ void end_connect(struct sim_end *end);
 void end_close(struct sim_end *end, bool reconnects); /* the host gives the session up */
 void end_pump(struct sim_end *end);
 void net_frame(struct happening *happening);
+void lie_forget(struct sim_end *end);         /* what it kept to say again */
 
 /* node.c */
 void node_boot(struct sim_node *node);      /* relay and links from the disk */
@@ -262,10 +232,12 @@ void feed_greeting(struct sim_end *end, struct link_greeting *out);
 
 /* plan.c */
 void plan_make(struct world *world);
+bool plan_leaves_out(const uint8_t *mask, size_t index);
 bool plan_author(struct sim_node *node, int index, struct sim_input *input);
 bool plan_reissue(struct sim_node *node, struct sim_message *old, struct sim_input *input);
 void plan_fault(struct world *world, const struct sim_fault *fault);
 void plan_fault_ends(struct world *world, const struct sim_fault *fault);
+void plan_doom(struct sim_node *node);
 void plan_heal(struct world *world);
 void plan_operate_soon(struct sim_node *node, const struct sim_message *message);
 

@@ -57,6 +57,21 @@ void fail(struct world *world, const struct sim_node *node, const struct message
 	trace(world, node, id, "BROKEN: %.70s", world->failure);
 }
 
+/* "3,8-11"; nothing when nothing is left out. */
+static void print_mask(const char *option, const uint8_t mask[SIM_LEFT_OUT / 8], FILE *out)
+{
+	for (size_t i = 0; i < SIM_LEFT_OUT; i++) {
+		size_t last = i;
+		if (!plan_leaves_out(mask, i))
+			continue;
+		while (plan_leaves_out(mask, last + 1))
+			last++;
+		fprintf(out, last > i ? "%s%zu-%zu" : "%s%zu", option, i, last);
+		option = ",";
+		i = last;
+	}
+}
+
 void trace_print_failure(const struct world *world, FILE *out)
 {
 	size_t chosen[40];
@@ -79,6 +94,10 @@ void trace_print_failure(const struct world *world, FILE *out)
 		fprintf(out, " --nsps %u", world->options.nsps);
 	if (world->options.cps != 0)
 		fprintf(out, " --cps %u", world->options.cps);
+	if (world->options.desks != 0)
+		fprintf(out, " --desks %u", world->options.desks);
+	print_mask(" --without-faults ", world->options.no_faults, out);
+	print_mask(" --without-messages ", world->options.no_plans, out);
 	fprintf(out, " --trace\n");
 }
 

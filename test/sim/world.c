@@ -4,7 +4,8 @@
 
 #include "test/sim/sim.h"
 
-#define STEPS_MAX 4000000 /* a run that needs more does not come to rest */
+#define WHOLE_EVERY 4 /* one seed in so many is a whole region: 2 CPs, 2 desks, 20 NSPs */
+#define STEPS_MAX 12000000 /* a run that needs more does not come to rest */
 
 void *sim_alloc(size_t len)
 {
@@ -130,25 +131,32 @@ static void add_route(struct sim_node *node, const char *prefix, uint32_t first,
 
 static void shape_region(struct world *world)
 {
-	struct sim_node *cps[4];
-	struct sim_node *nsps[12];
+	struct sim_node *cps[SIM_CPS_MAX];
+	struct sim_node *desks[SIM_DESKS_MAX];
+	struct sim_node *nsps[SIM_NSPS_MAX];
+	bool is_whole = random_mix(world->seed ^ 0x7e610) % WHOLE_EVERY == 0; /* not drawn: options leave the rest of a seed as it is */
 	size_t cp_count = world->options.cps != 0 ? world->options.cps : 2;
-	size_t nsp_count = world->options.nsps != 0 ? world->options.nsps : 4;
+	size_t desk_count = world->options.desks != 0 ? world->options.desks : is_whole ? 2 : 1;
+	size_t nsp_count = world->options.nsps != 0 ? world->options.nsps : is_whole ? 20 : 4;
+	world->figures->branches[BRANCH_WHOLE_REGION] += cp_count >= 2 && desk_count >= 2 && nsp_count >= 20;
 	for (size_t i = 0; i < cp_count; i++)
 		cps[i] = add_node(world, 91001 + (uint32_t)i, ROLE_ID_CP);
-	struct sim_node *desk = add_node(world, 92001, ROLE_ID_DESK);
+	for (size_t i = 0; i < desk_count; i++)
+		desks[i] = add_node(world, SIM_FIRST_DESK + (uint32_t)i, ROLE_ID_DESK);
 	for (size_t i = 0; i < nsp_count; i++)
 		nsps[i] = add_node(world, 10101 + (uint32_t)i, ROLE_ID_NSP);
 	bool has_remote = nsp_count > 1 && random_chance(&world->random, 40);
 
-	for (size_t i = 0; i < cp_count; i++)
-		add_wire(world, desk, cps[i]);
-	add_route(desk, "", cps[0]->number, cps[cp_count - 1]->number);
+	for (size_t d = 0; d < desk_count; d++) {
+		for (size_t i = 0; i < cp_count; i++)
+			add_wire(world, desks[d], cps[i]);
+		add_route(desks[d], "", cps[d % cp_count]->number, cps[(d + cp_count - 1) % cp_count]->number);
+	}
 	if (cp_count > 1 && random_chance(&world->random, 50))
 		for (size_t i = 0; i + 1 < cp_count; i++)
 			add_wire(world, cps[i], cps[i + 1]);
 	for (size_t i = 0; i < cp_count; i++)
-		add_route(cps[i], "", desk->number, cp_count > 1 ? cps[(i + 1) % cp_count]->number : 0);
+		add_route(cps[i], "", desks[i % desk_count]->number, cp_count > 1 ? cps[(i + 1) % cp_count]->number : 0);
 	for (size_t i = 0; i < nsp_count; i++) {
 		bool is_remote = has_remote && i + 1 == nsp_count;
 		size_t home = (size_t)random_range(&world->random, 0, (int64_t)cp_count - 1);
@@ -174,7 +182,7 @@ static void shape_region(struct world *world)
 static bool is_void(const struct happening *happening)
 {
 	switch (happening->type) {
-	case HAPPENS_TURN: case HAPPENS_COMMIT: case HAPPENS_WAKE:
+	case HAPPENS_TURN: case HAPPENS_COMMIT: case HAPPENS_WAKE: case HAPPENS_CRASH:
 		return happening->generation != happening->node->boot;
 	case HAPPENS_SENT: case HAPPENS_DISCONNECT:
 		return happening->generation != happening->end->session;
@@ -206,7 +214,7 @@ static void operate(struct sim_node *node, const struct happening *happening)
 static void author(struct sim_node *node, int index)
 {
 	struct sim_input input = {.plan = index, .event = {.type = RELAY_MESSAGE}};
-	if (node->is_on)
+	if (node->is_on && !plan_leaves_out(node->world->options.no_plans, (size_t)index))
 		node_input(node, &input, node->world->plans[index].precedence == PRECEDENCE_FLASH);
 }
 
@@ -237,6 +245,7 @@ static void happen(struct world *world, struct happening *happening)
 			node_boot(node);
 		break;
 	case HAPPENS_HEAL: plan_heal(world); break;
+	case HAPPENS_CRASH: plan_doom(node); break;
 	case HAPPENS_REISSUE:
 		if (node->is_on)
 			node_reissue(node, &happening->id);
@@ -270,6 +279,7 @@ bool world_run(struct world *world)
 	if (!world->is_failed)
 		check_end(world);
 	world->figures->branches[BRANCH_STEPS] += world->step;
+	world->figures->branches[BRANCH_SEED_COUNTS] += world->counts;
 	return !world->is_failed;
 }
 
@@ -291,8 +301,11 @@ void world_clear(struct world *world)
 	for (size_t i = 0; i < world->node_count; i++)
 		clear_node(&world->nodes[i]);
 	for (size_t i = 0; i < world->wire_count; i++) {
-		free(world->wires[i].ends[0].under_way);
-		free(world->wires[i].ends[1].under_way);
+		for (int e = 0; e < 2; e++) {
+			free(world->wires[i].ends[e].under_way);
+			lie_forget(&world->wires[i].ends[e]);
+			free(world->wires[i].ends[e].said);
+		}
 	}
 	for (size_t i = 0; i < world->heap_count; i++)
 		free(world->heap[i].bytes);
