@@ -295,6 +295,8 @@ def sending():
     first = bench.node.send("text", TEXT, [CP])
     bench.begin(credit_bulk=0)
     check("without credit nothing goes", not [frame for frame in bench.out() if frame.HasField("data")])
+    bench.hear(credit=pb.Credit(consumed=0, bulk=100, urgent=100000))
+    check("nor with less than the smallest piece", not [frame for frame in bench.out() if frame.HasField("data")])
     bench.hear(credit=pb.Credit(consumed=0, bulk=100000, urgent=100000))
     sent = [frame.data.serial for frame in bench.out() if frame.HasField("data")]
     bench.now += 11
@@ -311,6 +313,14 @@ def sending():
           and bench.node.store.one("select serial, tries from queue where sequence=1 and type=1")[:] == (None, 1))
     bench.hear(ack=pb.Ack(received=3))
     check("an acknowledgement takes the rest out of the queue", [row[0] for row in bench.node.store.all("select sequence from queue where type=1")] == [1])
+    bench.end()
+    bench = Bench()
+    for precedence in (0, 1, 2):
+        bench.node.send("text", pb.Text(text="x" * 250).SerializeToString(), [CP], precedence=precedence)
+    bench.begin(credit_bulk=1000)
+    out = [frame.data for frame in bench.out() if frame.HasField("data")]
+    check("the highest precedence goes first", [data.shape >> 4 for data in out][:2] == [2, 1])
+    check("no more goes than was granted, and what waits is cut to it", 1000 - 256 < sum(len(data.piece) for data in out) <= 1000, out)
     bench.end()
 
 
@@ -338,9 +348,16 @@ def sessions():
     bench.begin(received=4)
     sent = [frame.data.serial for frame in bench.out() if frame.HasField("data")]
     check("such a serial is not believed, and offered again", sent == [5], sent)
+    bench.begin(your_epoch=7, received=5)
+    sent = [frame.data.serial for frame in bench.out() if frame.HasField("data")]
+    check("what is told of another epoch acknowledges nothing; serials begin again", sent == [1], sent)
+    bench.begin(epoch=5, received=6, next_serial=1)
+    sent = [frame.data.serial for frame in bench.out() if frame.HasField("data")]
+    check("but above what the other knows of this epoch", sent == [7], sent)
+    bench.begin(received=7)
     bench.hear(data=pb.Data(serial=2, shape=1, piece=item(7)))
     bench.out()
-    mine = bench.begin(received=5, next_serial=9)
+    mine = bench.begin(received=7, next_serial=9)
     check("it tells what it held before the other's hello took effect", (mine.received, mine.received_bitmap) == (0, b"\2"))
     check("serials below next_serial will never come", bench.link.received == 8)
     bench.begin(epoch=2, your_epoch=1, next_serial=4)

@@ -85,11 +85,11 @@ def joins(scene):
     nsp.install()
     with open(os.path.join(region.authority, "region.pub")) as file:
         scene.check("the kit brings the region's anchor", Anchor(file.read()).text == nsp.identity.values["anchor"])
+    before = scene.cp.get("/v1/directory")
+    scene.check("the CP does not know the newcomer", NSP not in [one["number"] for one in before["nodes"]])
     for node in (scene.other, nsp):
         node.wire_up(scene.cp)
         node.start()
-    before = scene.cp.get("/v1/directory")
-    scene.check("the CP does not know the newcomer", NSP not in [one["number"] for one in before["nodes"]])
     wait_for("a link after the introduction", nsp.is_up, 30)
     after = scene.cp.get("/v1/directory")
     scene.check("it introduced itself, and is let in", NSP in [one["number"] for one in after["nodes"]] and nsp.link()["sessions"] >= 2)
@@ -159,6 +159,7 @@ def sends_large_bodies(scene):
     wait_for("50 leaves at the other NSP", lambda: nsp.told(identifier) == {OTHER: "DELIVERED"}, 20)
     scene.check("204,800 bytes go leaf by leaf through the CP", [one["body_hash"] for one in other.inbox() if one["id"] == identifier] ==
                 [nsp.ask("body_hash", id=identifier)["hash"]])
+    scene.check("and wait for credit on the way", nsp.link()["credit_waits"] > 0)
 
 
 def traffic(scene, first, count):
@@ -182,7 +183,9 @@ def arrived(scene):
 def survives_a_cut(scene):
     nsp = scene.nsp
     before = nsp.link()
+    held = len(nsp.inbox())
     traffic(scene, 100, 12)
+    wait_for("the first of it", lambda: len(nsp.inbox()) > held)
     nsp.wire.cut()
     wait_for("the cut", lambda: not nsp.is_up())
     traffic(scene, 120, 6)
@@ -252,7 +255,16 @@ class Puppet:
         nsp.kill(signal.SIGTERM)
         self.daemon = Daemon(nsp.state, nsp.socket, {CP: f"tcp://127.0.0.1:{nsp.wire.port}"}, 65536)
         self.node, self.link = self.daemon.node, self.daemon.node.links[CP]
+        self.left_before_commit = 0
+        for caller in self.daemon.callers.values():
+            caller.flush = self.watched(caller.flush)
         self.until("its link", lambda: self.link.is_up)
+
+    def watched(self, flush):
+        def watch():
+            self.left_before_commit += self.node.store.base.in_transaction
+            flush()
+        return watch
 
     def until(self, what, condition, seconds=20):
         def step():
@@ -333,6 +345,7 @@ def is_refused(scene):
         puppet.until("an empty queue", lambda: not node.store.one("select count(*) from queue")[0])
     wait_for("the receipts at the CP", lambda: cp.told(asked) == {OTHER: "READ"} and cp.trace(asked)["closed"])
     scene.check("DELIVERED after READ leaves READ", True)
+    scene.check("of all that it sent nothing left before its commit", puppet.left_before_commit == 0, puppet.left_before_commit)
     puppet.daemon.close()
 
 
