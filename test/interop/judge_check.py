@@ -235,6 +235,35 @@ def receipts():
     bench.end()
 
 
+def time_passes():
+    bench = Bench()
+    node = bench.node
+    old, young = node.send("text", TEXT, [CP], lifetime_s=60), node.send("text", TEXT, [CP])
+    bench.begin()
+    bench.out()
+    bench.hear(ack=pb.Ack(received=2))
+    check("passed on, it is still kept", [node.told(one) for one in (old, young)] == [{CP: 0}] * 2 and node._own_floor() == 1)
+    node.store.run("update message set created_s = created_s - 100")
+    node.store.run("update recipient set next_s = 0")
+    node.tick(bench.now)
+    check("past its life it ends, and its author is told", [row[0] for row in node.store.all("select ended from message order by sequence")] ==
+          ["expired", None] and "expired" in node.alarms)
+    again = [rules.message_item(frame.data.piece) for frame in bench.out() if frame.HasField("data")]
+    check("what no receipt came for is offered again", [(one.trailer.retry, rules.message(rules.envelope(one.envelope).signed).sequence)
+                                                        for one in again] == [(1, 2)])
+    check("with its age", [one.trailer.age_s >= 100 for one in again] == [True])
+    node.store.run("update message set closed_s = closed_s - 73 * 3600")
+    node.tick(bench.now)
+    check("after its grace it is forgotten, and the floor rises over it", node.store.one("select count(*) from message")[0] == 1
+          and node._own_floor() == 2)
+    for state in (5, 6, 7):
+        node.send("nsp-status", bodies.encode_body("nsp-status", {
+            "phase": "OPEN", "persons": state, "staff_present": 1, "staff_needed": 1, "power": "GRID", "autonomy_min": 1, "safety": "GREEN"}), [CP])
+    sent = [rules.message_item(frame.data.piece) for frame in bench.out() if frame.HasField("data")]
+    check("of a state only the last value goes", [rules.message(rules.envelope(one.envelope).signed).sequence for one in sent] == [5])
+    bench.end()
+
+
 def custody():
     bench = Bench()
     bench.begin()
@@ -370,7 +399,7 @@ def sessions():
 
 
 def main():
-    for part in (messages, large_bodies, receipts, custody, frames, refusals, sending, sessions):
+    for part in (messages, large_bodies, receipts, time_passes, custody, frames, refusals, sending, sessions):
         part()
     print(f"{passed} passed, {failed} failed")
     return 1 if failed else 0

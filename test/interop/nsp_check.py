@@ -275,9 +275,9 @@ class Puppet:
     def row(self, identifier):
         return self.node.store.one("select * from message where origin=? and epoch=? and sequence=?", *identifier)
 
-    def writes(self, text, forge=None, kind="text"):
-        """Writes to the CP, with its envelope changed by forge(envelope) before it leaves."""
-        identifier = self.node.send(kind, pb.Text(text=text).SerializeToString(), [CP])
+    def writes(self, text, forge=None, kind="text", to=CP):
+        """Writes a message, with its envelope changed by forge(envelope) before it leaves."""
+        identifier = self.node.send(kind, pb.Text(text=text).SerializeToString(), [to])
         if forge:
             envelope = pb.Envelope.FromString(self.row(identifier)["envelope"])
             forge(envelope)
@@ -290,7 +290,8 @@ class Puppet:
 
 
 def is_refused(scene):
-    """What a node must not say is refused by cpd, for the reason that the text gives, and shown to nobody."""
+    """What a node must not say is refused by cpd, for the reason that the text gives, and shown to nobody; what it may
+    say, however strange, is not."""
     puppet, cp = Puppet(scene), scene.cp
     node, link = puppet.node, puppet.link
     before = len(cp.inbox())
@@ -330,6 +331,15 @@ def is_refused(scene):
     anew = (OTHER, 2, 1)
     puppet.until("the receipt of the same words under a new id", lambda: node.told(anew) == {CP: Level.DELIVERED}, 30)
     scene.check("and written again under an id of a new epoch they are taken", cp.show("%d/%d/%d" % anew)["body"]["text"] == "andere woorden")
+
+    def add_a_field(envelope):
+        envelope.signed += b"\xc2\x3e\x05later"  # field 1000, of some version to come
+        puppet.sign(envelope)
+
+    strange = puppet.writes("uit een latere versie", add_a_field, kind="99", to=NSP)
+    puppet.until("the receipt of an unknown kind", lambda: node.told(strange) == {NSP: Level.NOT_UNDERSTOOD})
+    scene.check("unknown kind and field go through the CP byte for byte, and are answered NOT-UNDERSTOOD", [
+        one["hash"] for one in scene.nsp.inbox() if one["id"] == "%d/%d/%d" % strange] == [puppet.row(strange)["hash"].hex()])
 
     count = len(cp.inbox())
     records = node.counts["receipts"]
