@@ -25,6 +25,7 @@ with open(os.path.join(HERE, "..", "vectors", "protocol.json")) as file:
 SEEDS = {who["who"]: bytes.fromhex(who["signing_seed"]) for who in VECTORS["keys"]}
 HEX = {vector["name"]: vector["hex"] for vector in VECTORS["vectors"]}
 CP, DESK, NSP = 901, 911, 344003
+CREATED_S = int(now_s())    # once: an item made twice is the same item
 TEXT = pb.Text(text="hooi").SerializeToString()
 passed = failed = 0
 
@@ -97,7 +98,7 @@ class Bench:
 
 def item(sequence, origin=CP, kind=6, body=TEXT, seed=None, network="nl", purpose="message", trailer=None, key_number=None, epoch=1, nodes=(NSP,),
          **fields):
-    message = pb.Message(origin=origin, epoch=epoch, sequence=sequence, kind=kind, nodes=nodes, created_s=int(now_s()), **fields)
+    message = pb.Message(origin=origin, epoch=epoch, sequence=sequence, kind=kind, nodes=nodes, created_s=CREATED_S, **fields)
     if body is not None:
         message.body = body
     signed = message.SerializeToString()
