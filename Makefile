@@ -36,21 +36,21 @@ PROTO_C   := $(addprefix proto/,$(addsuffix .c,\
              arena body body_path body_rules checkwords custody directory directory_update error frame kind \
              leaf link link_receive link_send message presence receipt text trailer tree types wire))
 CRYPTO_C  := $(addprefix crypto/,$(addsuffix .c,\
-             anchor authority crypto identity keyfile kit region secret sign verify))
+             anchor authority backup crypto identity keyfile kit region secret sign verify))
 STORE_C   := $(addprefix store/,$(addsuffix .c,\
-             batch check depth file key migrate read store value writer))
+             batch check copy depth file key migrate read store value writer))
 RELAY_C   := $(addprefix daemon/relay/,$(addsuffix .c,\
              accept body map operate origin queue receipts relay route))
 ROLE_C    := $(addprefix daemon/role/,$(addsuffix .c,\
              role))
 DAEMON_C  := $(addprefix daemon/,$(addsuffix .c,\
-             address api api_events api_message api_metrics api_order api_status bearer_call bearer_router \
-             bearer_selftest bearer_zmq body_json clock config credentials log main node node_author \
+             address api api_admin api_events api_message api_metrics api_order api_status bearer_call bearer_router \
+             bearer_selftest bearer_zmq body_json clock config config_show credentials log main node node_author \
              node_directory node_effects node_gather node_journal node_links node_load node_query \
              node_reissue node_send node_turn node_updates verify_pool zap zmq_pump))
 CPCTL_C   := $(addprefix daemon/cpctl/,$(addsuffix .c,\
-             act arguments client conf directory fields file help inbox main node output owner path queue region \
-             registry send show status trace verbs watch))
+             act arguments backup client conf directory fields file help inbox main node output owner path program \
+             progress queue region registry restore send show status trace verbs watch))
 
 obj = $(patsubst %.c,$(BUILD)/obj/%.o,$(1))
 GEN_O     := $(GEN_C:$(BUILD)/gen/%.c=$(BUILD)/obj/gen/%.o)

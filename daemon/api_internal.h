@@ -7,6 +7,7 @@
  * api_message.c inbox, outbox, one message, its trace
  * api_order.c   author, act, import
  * api_events.c  live updates
+ * api_admin.c   backup
  */
 #ifndef CPD_API_INTERNAL_H
 #define CPD_API_INTERNAL_H
@@ -34,6 +35,7 @@ struct api_pending {
 };
 
 struct api_stream;
+struct api_backup;
 struct api {
 	struct event_base *base;
 	struct node *node;
@@ -46,6 +48,7 @@ struct api {
 	size_t stream_count;
 	struct event *beat;
 	int64_t opened_ms;                /* clock_boot_ms */
+	struct api_backup *backup;        /* owned; NULL: none is under way */
 };
 
 /* api.c */
@@ -81,6 +84,8 @@ void api_act(struct api *api, struct evhttp_request *request, const struct messa
 void api_import(struct api *api, struct evhttp_request *request);
 void api_events(struct api *api, struct evhttp_request *request);
 void api_streams_end(struct api *api);
+void api_backup(struct api *api, struct evhttp_request *request);
+void api_admin_end(struct api *api);
 
 /* api_message.c */
 /* The custody record and decoded message; *bytes is malloc'ed and holds what *message leads into; bytes NULL

@@ -22,6 +22,7 @@
 #include "crypto/crypto.h"
 #include "daemon/api.h"
 #include "daemon/config.h"
+#include "daemon/config_show.h"
 #include "daemon/log.h"
 #include "daemon/node.h"
 #include "daemon/role/role.h"
@@ -36,14 +37,18 @@
 static const char usage_text[] =
 	"usage: cpd [--config FILE]\n"
 	"       cpd --check-config [--config FILE]\n"
+	"       cpd --show-config [--config FILE]\n"
 	"       cpd --check-store [--repair] FOLDER|FILE\n"
+	"       cpd --upgrade-store FOLDER|FILE\n"
 	"       cpd --downgrade-store SCHEMA FOLDER|FILE\n"
 	"\n"
 	"  --config FILE    read FILE (default " CONFIG_DEFAULT ")\n"
 	"  --check-config   say whether the configuration can be used, and stop\n"
+	"  --show-config    tell the settings in force, defaults filled in, as JSON, and stop\n"
 	"  --check-store    verify every record of the store in FOLDER, or of the configuration in FILE;\n"
 	"                   cpd must not be running on it\n"
 	"  --repair         with --check-store: move damaged records aside and rebuild what can be rebuilt\n"
+	"  --upgrade-store  bring the store to the schema of this cpd, as its start does, and stop\n"
 	"  --downgrade-store SCHEMA\n"
 	"                   bring the store back to an older schema, for the cpd that knows no newer one;\n"
 	"                   nothing in it is lost\n"
@@ -73,6 +78,24 @@ static int check_config(const char *path)
 	    config.link_count, config.route_count);
 	config_clear(&config);
 	return 0;
+}
+
+static int show_config(const char *path)
+{
+	struct config config;
+	char problem[512];
+	json_t *json;
+	int status;
+
+	if (config_load(path, &config, problem)) {
+		fprintf(stderr, "cpd: %s\n", problem);
+		return 1;
+	}
+	json = config_to_json(&config);
+	status = json && !json_dumpf(json, stdout, JSON_INDENT(1) | JSON_PRESERVE_ORDER) && putchar('\n') == '\n' ? 0 : 1;
+	json_decref(json);
+	config_clear(&config);
+	return status;
 }
 
 /* The store's folder, told directly or by a configuration. */
@@ -137,6 +160,25 @@ static void report_migration(void *context, const struct store_migration *news)
 	(void)context;
 	if (news->is_done)
 		printf("schema %" PRIu64 " to %" PRIu64 ": %s\n", news->from, news->to, news->what);
+}
+
+/* For a store that was put back from a backup of an older cpd: cpd does the same at its start. */
+static int upgrade_store(const char *path)
+{
+	char folder[300];
+	struct store_options options = { .path = folder, .hash = crypto_digest, .version = CPD_VERSION, .migrated = report_migration };
+	const char *problem = "";
+	struct store *store;
+
+	if (store_folder(path, folder, &options.limit_bytes))
+		return 1;
+	if (store_open(&options, &store, &problem)) {
+		fprintf(stderr, "cpd: %s\n", problem);
+		return 1;
+	}
+	store_close(store);
+	printf("%s: schema %d\n", folder, STORE_SCHEMA);
+	return 0;
 }
 
 static int downgrade_store(const char *path, const char *schema)
@@ -296,11 +338,12 @@ int main(int argc, char **argv)
 {
 	static const struct option options[] = {
 		{ "config", required_argument, NULL, 'c' }, { "check-store", no_argument, NULL, 's' }, { "repair", no_argument, NULL, 'r' },
-		{ "check-config", no_argument, NULL, 'k' }, { "downgrade-store", required_argument, NULL, 'd' }, { "version", no_argument, NULL, 'v' }, { "help", no_argument, NULL, 'h' },
+		{ "check-config", no_argument, NULL, 'k' }, { "show-config", no_argument, NULL, 'w' }, { "upgrade-store", no_argument, NULL, 'u' },
+		{ "downgrade-store", required_argument, NULL, 'd' }, { "version", no_argument, NULL, 'v' }, { "help", no_argument, NULL, 'h' },
 		{ NULL, 0, NULL, 0 }
 	};
 	const char *path = CONFIG_DEFAULT, *schema = NULL;
-	bool checks_store = false, checks_config = false, repairs = false;
+	bool checks_store = false, checks_config = false, shows_config = false, upgrades = false, repairs = false;
 	int option;
 
 	while ((option = getopt_long(argc, argv, "", options, NULL)) != -1) {
@@ -310,12 +353,14 @@ int main(int argc, char **argv)
 		case 'r': repairs = true; break;
 		case 'k': checks_config = true; break;
 		case 'd': schema = optarg; break;
+		case 'w': shows_config = true; break;
+		case 'u': upgrades = true; break;
 		case 'v': printf("cpd %s\n", CPD_VERSION); return 0;
 		case 'h': fputs(usage_text, stdout); return 0;
 		default: fputs(usage_text, stderr); return 2;
 		}
 	}
-	if (argc - optind != (checks_store || schema ? 1 : 0) || (repairs && !checks_store) || checks_store + checks_config + (schema != NULL) > 1) {
+	if (argc - optind != (checks_store || upgrades || schema ? 1 : 0) || (repairs && !checks_store) || checks_store + checks_config + shows_config + upgrades + (schema != NULL) > 1) {
 		fputs(usage_text, stderr);
 		return 2;
 	}
@@ -325,6 +370,8 @@ int main(int argc, char **argv)
 	}
 	if (checks_store)
 		return check_store(argv[optind], repairs);
+	if (upgrades)
+		return upgrade_store(argv[optind]);
 	if (schema)
 		return downgrade_store(argv[optind], schema);
 	return checks_config ? check_config(path) : run(path);

@@ -33,6 +33,7 @@
 /* Recipients of one message after groups are opened. */
 #define LIMIT_RECIPIENTS 1024
 #define LIMIT_TRACE 24           /* hops kept in a trailer; hop limit stops before */
+#define LIMIT_OFFERS 65536            /* end-to-end offers of one message in one epoch; a later epoch counts on above them */
 #define LIMIT_HOPS 16
 #define LIMIT_TRAILER 6144       /* the trailer's own byte budget: 1,024 explicit recipients and the trace */
 /* Entries in one receipts record, so that it stays below one piece on a thin link. */

@@ -79,6 +79,8 @@ struct store {
 	bool failure_told;
 	bool stop;
 
+	struct store_copy *copy;                  /* set and cleared by who asked for it, with the lock held */
+
 	/* Space; written by the writer, read by anyone. */
 	atomic_size_t map_bytes;
 	atomic_size_t top_bytes;                  /* highest page ever used */
@@ -165,6 +167,10 @@ bool file_reserve(const struct store *store, size_t bytes);
 MUST_CHECK enum cpd_error file_sync_folder(const char *path);
 /* A sentence in a buffer of this thread, for *problem. */
 const char *file_problem(const char *format, ...) __attribute__((format(printf, 1, 2)));
+
+/* ---- copy.c */
+/* Ends a copy that is under way and waits for that. False: there was none. Called by the writer. */
+bool copy_gives_way(struct store *store);
 
 /* ---- writer.c */
 MUST_CHECK enum cpd_error writer_start(struct store *store);

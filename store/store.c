@@ -253,6 +253,8 @@ void store_close(struct store *store)
 {
 	if (!store)
 		return;
+	if (store->copy && store_copy_end(store))
+		store->copy = NULL; /* broken off: nobody is told */
 	writer_stop(store);
 	for (size_t i = 0; i < store->reader_count; i++)
 		mdb_txn_abort(store->readers[i]);
@@ -329,38 +331,4 @@ bool store_admits_more(struct store *store, enum precedence precedence, size_t m
 bool store_admits(struct store *store, enum precedence precedence)
 {
 	return store_admits_more(store, precedence, 0);
-}
-
-/* ---- backup */
-
-enum cpd_error store_backup(struct store *store, const char *path)
-{
-	enum cpd_error error = CPD_ERR_IO;
-	char temporary[4096], folder[4096];
-	char *slash;
-	int fd, rc;
-
-	if (snprintf(temporary, sizeof(temporary), "%s.part", path) >= (int)sizeof(temporary))
-		return CPD_ERR_TOO_LARGE;
-	snprintf(folder, sizeof(folder), "%s", path);
-	slash = strrchr(folder, '/');
-	if (slash)
-		slash[slash == folder] = '\0';
-	else
-		snprintf(folder, sizeof(folder), ".");
-	unlink(temporary); /* left by a backup that was cut off */
-	fd = open(temporary, O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC | O_NOFOLLOW, 0600);
-	if (fd < 0)
-		return CPD_ERR_IO;
-	pthread_rwlock_rdlock(&store->map_lock);
-	rc = mdb_env_copyfd2(store->env, fd, MDB_CP_COMPACT);
-	pthread_rwlock_unlock(&store->map_lock);
-	if (rc)
-		error = store_lmdb_error(rc);
-	else if (fsync(fd) == 0 && rename(temporary, path) == 0)
-		error = file_sync_folder(folder);
-	close(fd);
-	if (error)
-		unlink(temporary);
-	return error;
 }

@@ -162,8 +162,14 @@ typedef void store_report(void *context, const char *line);
 MUST_CHECK enum cpd_error store_verify(struct store *store, bool repair, store_report *report, void *context, struct store_check *out);
 /* Moves one row aside, when it is damaged still; else does nothing. Waits for the writer. */
 MUST_CHECK enum cpd_error store_quarantine(struct store *store, enum store_table table, const struct store_key *key);
-/* Consistent copy to a new file of mode 0600: compacted, synced, renamed, folder synced. Takes as
- * long as the copy takes: not on the loop thread. */
-MUST_CHECK enum cpd_error store_backup(struct store *store, const char *path);
+/* ---- a copy, compact and of one moment, while the store goes on: the bytes of a data.mdb, for a backup. One
+ * at a time (BUSY). Bytes come out of *fd, non-blocking, which the caller closes after store_copy_end. It
+ * gives way to a commit that needs room: a backup never makes a message wait. */
+MUST_CHECK enum cpd_error store_copy_begin(struct store *store, int *fd);
+/* Once the bytes have ended, without waiting: were they all? */
+bool store_copy_is_whole(struct store *store);
+/* At the end of the bytes: OK: they were all. BUSY: it gave way; IO. Before: breaks it off (STATE), which waits
+ * for what LMDB reads at that moment, 1 MiB at the most. */
+MUST_CHECK enum cpd_error store_copy_end(struct store *store);
 
 #endif

@@ -264,7 +264,7 @@ static enum cpd_error writer_commit(struct store *store, const struct store_batc
 		return CPD_OK;
 	do
 		rc = writer_commit_once(store, group);
-	while (rc == MDB_MAP_FULL && writer_grow(store, true));
+	while (rc == MDB_MAP_FULL && (copy_gives_way(store) || writer_grow(store, true)));
 	if (rc == EIO && writer_disk_is_full(store))
 		rc = ENOSPC;
 	if (!rc)

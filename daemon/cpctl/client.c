@@ -6,6 +6,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <strings.h>
 
 #define ANSWER_MAX (64u * 1024 * 1024)  /* a message of 8 MiB as JSON stays below it */
 #define CONNECT_S 5L
@@ -296,5 +297,62 @@ enum outcome client_follow(const struct call *call, const char *after, stream_ta
 	curl_slist_free_all(headers);
 	curl_easy_cleanup(curl);
 	free(follower);
+	return outcome_of(code);
+}
+
+/* ---------------------------------------------------------------- long answers */
+
+struct download {
+	CURL *curl;
+	download_take *take;
+	void *context;
+	uint64_t about;
+	struct sink refusal;
+};
+
+static size_t take_header(char *data, size_t size, size_t count, void *context)
+{
+	static const char name[] = "X-Bytes-About: ";
+	struct download *download = context;
+	char line[64];
+
+	snprintf(line, sizeof(line), "%.*s", (int)(size * count < 63 ? size * count : 63), data);
+	if (!strncasecmp(line, name, strlen(name)))
+		download->about = strtoull(line + strlen(name), NULL, 10);
+	return size * count;
+}
+
+static size_t take_download(char *data, size_t size, size_t count, void *context)
+{
+	struct download *download = context;
+	long status = 0;
+
+	curl_easy_getinfo(download->curl, CURLINFO_RESPONSE_CODE, &status);
+	if (status != 200)
+		return download->refusal.len + size * count > EVENT_MAX ? 0 : take_bytes(data, size, count, &download->refusal);
+	return download->take(download->context, data, size * count, download->about) ? size * count : 0;
+}
+
+enum outcome client_download(const struct call *call, const char *path, download_take *take, void *context, struct answer *answer)
+{
+	struct download download = { .curl = open_handle(call, path), .take = take, .context = context };
+	CURLcode code = CURLE_OUT_OF_MEMORY;
+
+	memset(answer, 0, sizeof(*answer));
+	if (download.curl) {
+		curl_easy_setopt(download.curl, CURLOPT_LOW_SPEED_LIMIT, 1L);
+		curl_easy_setopt(download.curl, CURLOPT_LOW_SPEED_TIME, SILENCE_S);
+		curl_easy_setopt(download.curl, CURLOPT_HEADERFUNCTION, take_header);
+		curl_easy_setopt(download.curl, CURLOPT_HEADERDATA, &download);
+		curl_easy_setopt(download.curl, CURLOPT_WRITEFUNCTION, take_download);
+		curl_easy_setopt(download.curl, CURLOPT_WRITEDATA, &download);
+		code = curl_easy_perform(download.curl);
+		curl_easy_getinfo(download.curl, CURLINFO_RESPONSE_CODE, &answer->status);
+		answer->json = json_loadb(download.refusal.bytes ? download.refusal.bytes : "", download.refusal.len, 0, NULL);
+		free(download.refusal.bytes);
+	}
+	if (code)
+		say_why(call, download.curl, code, answer);
+	curl_easy_cleanup(download.curl);
 	return outcome_of(code);
 }

@@ -46,4 +46,9 @@ struct stream_event { const char *id, *event, *data; };
 typedef bool stream_take(void *context, const struct stream_event *event);
 enum outcome client_follow(const struct call *call, const char *after, stream_take *take, void *context, struct answer *answer);
 
+/* A long answer as it comes, until `take` returns false: bounded by silence, not by size. `about`: how many
+ * bytes are expected; 0: not known. With a status of 300 or more `take` is not called. */
+typedef bool download_take(void *context, const void *data, size_t len, uint64_t about);
+enum outcome client_download(const struct call *call, const char *path, download_take *take, void *context, struct answer *answer);
+
 #endif

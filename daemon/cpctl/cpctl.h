@@ -94,5 +94,8 @@ int verb_queue_act(struct call *call);
 int verb_watch(struct call *call);
 int verb_directory(struct call *call);
 int verb_directory_import(struct call *call);
+int verb_backup(struct call *call);
+/* with the daemon stopped */
+int verb_restore(struct call *call);
 
 #endif

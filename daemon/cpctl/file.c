@@ -49,7 +49,7 @@ static bool sync_folder(const char *dir)
 	return is_synced;
 }
 
-static bool sync_folder_of(const char *path)
+bool file_sync_folder_of(const char *path)
 {
 	char dir[FILE_PATH_MAX];
 	const char *slash = strrchr(path, '/');
@@ -69,7 +69,7 @@ bool file_make_folder(const char *path, unsigned mode)
 	struct stat status;
 
 	if (!mkdir(path, (mode_t)mode))
-		return sync_folder_of(path);
+		return file_sync_folder_of(path);
 	if (errno != EEXIST)
 		return fail(path, "make the folder");
 	if (!stat(path, &status) && S_ISDIR(status.st_mode))
@@ -120,7 +120,7 @@ bool file_write(const char *path, const void *data, size_t len)
 		unlink(temporary);
 		return false;
 	}
-	return sync_folder_of(path);
+	return file_sync_folder_of(path);
 }
 
 static bool read_all(int fd, const char *path, size_t most, uint8_t *bytes, size_t *len)

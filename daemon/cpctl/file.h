@@ -15,6 +15,8 @@ bool file_path(const char *dir, const char *name, char out[FILE_PATH_MAX]);
 bool file_exists(const char *path);
 /* Makes the folder with these rights when it is absent; its parent must be there. */
 bool file_make_folder(const char *path, unsigned mode);
+/* After a rename: makes the name durable that stands in the file's folder. */
+bool file_sync_folder_of(const char *path);
 /* Replaces or makes the file. */
 bool file_write(const char *path, const void *data, size_t len);
 /* The whole file, malloc'ed, with a NUL behind it; at most `most` bytes. "-" is stdin. */

@@ -66,6 +66,11 @@ static const struct option_rule inbox_options[] = {
 	OPTION("limit", "N", "the first N, the oldest first; else 100"),
 	OPTIONS_END
 };
+static const struct option_rule restore_options[] = {
+	OPTION("config", "FILE", "the node of this cpd.conf, in place of STATEDIR"),
+	{ "damaged", NULL, "also when its store has findings", false, false },
+	OPTIONS_END
+};
 static const struct option_rule node_install_options[] = { OPTION("conf", "FILE", "write a first cpd.conf there too"), OPTIONS_END };
 
 const struct verb verbs[] = {
@@ -95,6 +100,13 @@ const struct verb verbs[] = {
 	{ "directory", "", 0, 0, "nodes and groups, as this node knows them", "", "cpctl directory", NULL, false, verb_directory, NULL },
 	{ "directory import", "FILE", 1, 1, "take in a directory update from a stick", "The region's authority has signed it: it may come any way.",
 	  "cpctl directory import /media/stick/000012.update", NULL, false, verb_directory_import, NULL },
+	{ "backup", "FILE", 1, 1, "copy the running node's store into a file",
+	  "The node goes on meanwhile. No key is in it: keep a copy of the identity folder\nin a safe besides. An older backup of that name is replaced once the new one is\nwhole, synced and read back.",
+	  "cpctl backup /media/stick/344003.backup", NULL, false, verb_backup, NULL },
+	{ "restore", "FILE [STATEDIR]", 1, 2, "put a backup in place of the store, with cpd stopped",
+	  "Proves the sum and checks the store in it before anything is changed; keeps the\nold store aside. cpd then begins a new epoch: no number is used twice. Run as\nroot it works as the user that the keys belong to.",
+	  "systemctl stop cpd\ncpctl restore /media/stick/344003.backup --config /etc/cpd/cpd.conf\nsystemctl start cpd\n"
+	  "cpctl restore 344003.backup /var/lib/cpd", restore_options, false, verb_restore, NULL },
 	{ "region init", "DIR", 1, 1, "begin a region: its authority's key, in a new folder",
 	  "Do this on a machine that is never on a network.",
 	  "cpctl region init /media/stick/vr09 --region VR09 --name Utrecht", region_init_options, false, verb_region_init, NULL },

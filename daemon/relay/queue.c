@@ -261,6 +261,17 @@ static void recipients_to_bitmap(const struct relay *relay, const struct custody
 	trailer->recipient_count = 0;
 }
 
+/* A disk that was put back has forgotten how often it offered, and nobody answers a number it has answered
+ * already: each epoch begun since counts for more offers than a lifetime has. */
+static uint32_t offer_number(const struct relay *relay, const struct custody *custody, uint32_t retry)
+{
+	uint64_t number = retry;
+
+	if (custody->flags & CUSTODY_IS_ORIGIN && relay->config.epoch > custody->id.epoch)
+		number += (uint64_t)(relay->config.epoch - custody->id.epoch) * LIMIT_OFFERS;
+	return number < UINT32_MAX ? (uint32_t)number : UINT32_MAX;
+}
+
 enum cpd_error relay_make_trailer(const struct relay *relay, const struct custody *custody,
     const struct item_ref *ref, uint32_t link, const struct moment *now, struct trailer *out)
 {
@@ -278,8 +289,8 @@ enum cpd_error relay_make_trailer(const struct relay *relay, const struct custod
 		out->recipients[count++] = recipient->node;
 		if (recipient->after_epoch > out->after_epoch)
 			out->after_epoch = recipient->after_epoch;
-		if (recipient->retry > out->retry)
-			out->retry = recipient->retry;
+		if (offer_number(relay, custody, recipient->retry) > out->retry)
+			out->retry = offer_number(relay, custody, recipient->retry);
 	}
 	if (!count || !(custody->flags & CUSTODY_HAS_ENVELOPE)) {
 		trailer_clear(out);

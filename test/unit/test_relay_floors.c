@@ -138,11 +138,39 @@ static void records_of_elder_epochs_go_after_the_longest_lifetime(void **state)
 	assert_int_equal(effect_of(box, EFFECT_PURGE_ELDERS)->at_ms, box->now.custody_ms - 30 * DAY_MS);
 }
 
+/* The number under which the copy that waits for CP A would go now. */
+static uint32_t offer_of(struct box *box, const struct message_id *id)
+{
+	const struct recipient *recipient = box_recipient(box, id, DESK);
+	struct item_ref ref = { .type = ITEM_TYPE_MESSAGE, .id = *id, .counter = recipient->row };
+	struct trailer trailer;
+	uint32_t retry;
+
+	assert_int_equal(recipient->via, CP_A);
+	assert_int_equal(relay_make_trailer(box->relay, box_held(box, id), &ref, CP_A, &box->now, &trailer), CPD_OK);
+	retry = trailer.retry;
+	trailer_clear(&trailer);
+	return retry;
+}
+
+/* A store that was put back counts its offers from an old number, which its addressee has answered long ago. */
+static void an_offer_of_an_elder_epoch_is_above_all_that_were_made_in_it(void **state)
+{
+	BOX;
+	struct message_id id = authored_text(box, DESK);
+
+	assert_int_equal(offer_of(box, &id), 0);
+	box->config.epoch += 2;
+	box_restart(box);
+	assert_int_equal(offer_of(box, &id), 2 * LIMIT_OFFERS);
+}
+
 int main(void)
 {
 #define T(name) cmocka_unit_test_setup_teardown(name, open_box, close_box)
 	const struct CMUnitTest tests[] = {
 		T(a_new_epoch_keeps_the_floor_of_the_one_before),
+		T(an_offer_of_an_elder_epoch_is_above_all_that_were_made_in_it),
 		T(the_floor_of_an_elder_epoch_rises_to_its_end_and_is_told),
 		T(no_more_epochs_have_a_floor_than_a_presence_holds),
 		T(a_floor_waits_for_a_message_that_is_not_committed_yet),

@@ -503,46 +503,6 @@ static void an_epoch_or_clock_that_fell_back_is_put_forward(void **state)
 	verify(fixture, false, 0, NULL);
 }
 
-/* ---- backup */
-
-static void a_backup_is_a_store_of_its_own(void **state)
-{
-	struct fixture *fixture = *state;
-	const struct store_key later = store_key_counter(77);
-	char folder[400], path[450];
-	struct stat st;
-
-	snprintf(folder, sizeof(folder), "%s/copy", fixture->folder);
-	assert_int_equal(mkdir(folder, 0700), 0);
-	snprintf(path, sizeof(path), "%s/data.mdb", folder);
-	assert_int_equal(store_backup(fixture->store, path), CPD_OK);
-	fixture_put_now(fixture, TABLE_JOURNAL, &later, "later", 5);
-	assert_int_equal(stat(path, &st), 0);
-	assert_int_equal(st.st_mode & 0777, 0600);
-	fixture_close(fixture);
-	fixture->options.path = folder;
-	fixture_open(fixture);
-	verify(fixture, false, 0, NULL);
-	assert_int_equal(store_count(fixture->store, TABLE_CUSTODY), 3);
-	assert_int_equal(store_count(fixture->store, TABLE_JOURNAL), 0);
-	fixture_close(fixture);
-	for (int i = 0; i < 3; i++) {
-		static const char *const names[] = { "data.mdb", "lock.mdb", "lock" };
-		snprintf(path, sizeof(path), "%s/%s", folder, names[i]);
-		assert_int_equal(unlink(path), 0);
-	}
-	assert_int_equal(rmdir(folder), 0); /* nothing else was left behind */
-}
-
-static void a_backup_that_cannot_be_made_leaves_the_old_one(void **state)
-{
-	struct fixture *fixture = *state;
-	char path[400];
-
-	snprintf(path, sizeof(path), "%s/none/backup.mdb", fixture->folder);
-	assert_int_equal(store_backup(fixture->store, path), CPD_ERR_IO);
-}
-
 int main(void)
 {
 #define CHECK_TEST(name) cmocka_unit_test_setup_teardown(name, setup, fixture_teardown)
@@ -566,8 +526,6 @@ int main(void)
 		CHECK_TEST(a_custody_record_under_another_id_is_told),
 		CHECK_TEST(counters_below_what_is_used_are_raised),
 		CHECK_TEST(an_epoch_or_clock_that_fell_back_is_put_forward),
-		CHECK_TEST(a_backup_is_a_store_of_its_own),
-		CHECK_TEST(a_backup_that_cannot_be_made_leaves_the_old_one),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
