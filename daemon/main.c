@@ -370,6 +370,8 @@ int main(int argc, char **argv)
 	}
 	if (checks_store)
 		return check_store(argv[optind], repairs);
+	if (shows_config)
+		return show_config(path);
 	if (upgrades)
 		return upgrade_store(argv[optind]);
 	if (schema)
