@@ -29,6 +29,7 @@ struct window {
 	uint64_t tail;               /* counters up to here are in the window or done */
 	bool more;                   /* the store may hold rows behind the tail */
 	bool asked;                  /* a WANT_ROWS is under way */
+	uint64_t asked_turn;         /* turn of the newest question */
 	uint64_t last_put_turn;      /* turn of the newest row that went behind the tail */
 };
 

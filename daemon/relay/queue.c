@@ -106,19 +106,18 @@ void row_delete(struct relay *relay, uint32_t link, enum precedence precedence, 
 		window_remove(&neighbour->windows[precedence], entry);
 }
 
-/* Windows that run low ask for what stands behind them, but only when every row put so far is
- * committed, so that an answer without one is not taken for the end. */
-static bool window_is_low(const struct relay *relay, const struct window *window)
+/* Windows that run low ask for what stands behind them. The answer is read when the turn of the question is
+ * on disk: so it holds every row put up to that turn, and tells nothing of later ones. */
+static bool window_is_low(const struct window *window)
 {
-	return window->more && !window->asked && window->count <= LIMIT_WINDOW / 2
-	    && window->last_put_turn <= relay->committed;
+	return window->more && !window->asked && window->count <= LIMIT_WINDOW / 2;
 }
 
 bool windows_are_low(const struct relay *relay)
 {
 	for (size_t i = 0; i < relay->link_count; i++)
 		for (int p = 0; p < PRECEDENCE_COUNT; p++)
-			if (window_is_low(relay, &relay->links[i]->windows[p]))
+			if (window_is_low(&relay->links[i]->windows[p]))
 				return true;
 	return false;
 }
@@ -132,13 +131,14 @@ void windows_ask(struct relay *relay)
 			struct window *window = &neighbour->windows[p];
 			struct relay_effect *effect;
 
-			if (!window_is_low(relay, window))
+			if (!window_is_low(window))
 				continue;
 			effect = effect_add(relay, EFFECT_WANT_ROWS);
 			effect->link = neighbour->node;
 			effect->precedence = (enum precedence)p;
 			effect->counter = window->tail;
 			window->asked = true;
+			window->asked_turn = relay->turn;
 		}
 	}
 }
@@ -163,7 +163,7 @@ void handle_rows(struct relay *relay)
 		if (!window_append(relay, window, &event->rows[i], 0))
 			return;
 	}
-	if (event->rows_end && window->last_put_turn <= relay->committed)
+	if (event->rows_end && window->last_put_turn <= window->asked_turn)
 		window->more = false;
 }
 
@@ -233,7 +233,7 @@ void relay_item_gone(struct relay *relay, uint32_t link, const struct item_ref *
 		return;
 	window_remove(&neighbour->windows[ref->precedence], entry);
 	/* No turn is open: without a tick the rows behind would wait for some other event. */
-	if (window_is_low(relay, &neighbour->windows[ref->precedence]))
+	if (window_is_low(&neighbour->windows[ref->precedence]))
 		relay->ask_is_due = true;
 }
 

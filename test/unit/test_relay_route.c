@@ -240,16 +240,72 @@ static void an_answer_without_an_uncommitted_row_is_not_the_end(void **state)
 	answer.rows = &row;
 	answer.row_count = 1;
 	event.message = make_message(box, &header);
+	box->question_count = 0;                 /* it is answered here */
 	turn_begin(box);
 	assert_int_equal(hand(box, &event), CPD_OK);
 	assert_int_equal(hand(box, &answer), CPD_OK);
 	turn_end(box);
 	commit(box);
-	box->question_count = 0;
 	assert_int_equal(passed(box, CP_A).id.sequence, LIMIT_WINDOW + 1);
 	pump(box);
 	pass_time(box, 10);
 	assert_int_equal(passed(box, CP_A).id.sequence, LIMIT_WINDOW + 2);
+}
+
+/* The store is read when the turn of the question is on disk, and the answer may be handed in later: a row of a
+ * turn in between is not in it, also when that turn is on disk by then. */
+static void a_row_put_behind_a_question_is_not_forgotten(void **state)
+{
+	BOX;
+	struct header header = header_of(KIND_TEXT, NSP_A, 1, DESK);
+	struct relay_event answer = { .type = RELAY_ROWS, .link = CP_A, .precedence = PRECEDENCE_ROUTINE, .rows_end = true };
+	struct relay_row row;
+
+	for (header.id.sequence = 1; header.id.sequence <= LIMIT_WINDOW + 1; header.id.sequence++)
+		arrive(box, NSP_A, &header, 0);
+	for (int i = 0; i < LIMIT_WINDOW; i++)
+		passed(box, CP_A);
+	assert_int_equal(box->question_count, 1);
+	box->question_count = 0;
+	row = box->rows[0].row;
+	answer.rows = &row;
+	answer.row_count = 1;
+	arrive(box, NSP_A, &header, 0);
+	play(box, &answer);
+	pump(box);
+	assert_int_equal(passed(box, CP_A).id.sequence, LIMIT_WINDOW + 1);
+	pump(box);
+	assert_int_equal(passed(box, CP_A).id.sequence, LIMIT_WINDOW + 2);
+}
+
+/* While more comes in turn after turn, what is on disk goes out all the same. */
+static void a_queue_that_is_filled_all_the_time_moves(void **state)
+{
+	BOX;
+	struct header header = header_of(KIND_TEXT, NSP_A, 1, DESK);
+	struct trailer trailer = trailer_by(NSP_A, 0);
+	struct item_ref ref;
+
+	for (header.id.sequence = 1; header.id.sequence <= 2 * LIMIT_WINDOW; header.id.sequence++)
+		arrive(box, NSP_A, &header, 0);
+	for (int i = 0; i < LIMIT_WINDOW; i++) {
+		struct relay_event event = { .type = RELAY_MESSAGE, .link = NSP_A, .serial = 1, .trailer = &trailer, .store_admits = true };
+		struct relay_event acked = { .type = RELAY_ACKED, .link = CP_A };
+
+		assert_true(gives(box, CP_A, PRECEDENCE_ROUTINE, &ref));
+		acked.ref = ref;
+		header.id.sequence++;
+		event.message = make_message(box, &header);
+		turn_begin(box);
+		assert_int_equal(hand(box, &acked), CPD_OK);
+		assert_int_equal(hand(box, &event), CPD_OK);
+		turn_end(box);
+		relay_committed(box->relay, box->turn - 1); /* the turn at hand is always still on its way */
+	}
+	assert_int_equal(box->question_count, 1);
+	pump(box);
+	assert_true(gives(box, CP_A, PRECEDENCE_ROUTINE, &ref));
+	assert_int_equal(ref.id.sequence, LIMIT_WINDOW + 1);
 }
 
 static void one_question_at_a_time(void **state)
@@ -449,6 +505,8 @@ int main(void)
 		CASE(flash_is_given_before_routine),
 		CASE(a_window_is_bounded_and_rows_beyond_it_are_asked_for),
 		CASE(an_answer_without_an_uncommitted_row_is_not_the_end),
+		CASE(a_row_put_behind_a_question_is_not_forgotten),
+		CASE(a_queue_that_is_filled_all_the_time_moves),
 		CASE(one_question_at_a_time),
 		CASE(void_rows_do_not_stop_a_queue),
 		CASE(a_restart_finds_the_queue_in_the_store),
