@@ -138,6 +138,7 @@ struct link *link_new(const struct link_config *config)
 	link->profile = config->profile;
 	link->events_end = &link->events;
 	link->tx.next = 1;
+	link->tx.end = &link->tx.first;
 	link->peer_epoch = circuit->peer_epoch;
 	if (circuit->self_epoch != config->self_epoch || circuit->received > SERIAL_MAX)
 		return link;
@@ -166,6 +167,7 @@ void link_free(struct link *link)
 
 static void session_end(struct link *link)
 {
+	link->deadline_is_known = false;
 	if (!link->is_connected)
 		return;
 	/* The peer may have made void what we still remember, and its hello to say how far it was never came:
@@ -393,6 +395,7 @@ enum cpd_error link_receive(struct link *link, struct slice bytes, int64_t now_m
 	struct frame frame;
 	enum cpd_error err = frame_decode(bytes, &frame);
 
+	link->deadline_is_known = false;
 	link->now_ms = now_ms;
 	link->received_bytes += bytes.len;
 	if (!err)
@@ -486,6 +489,7 @@ static void departed(struct link *link, const struct departure *departure, size_
 	const struct frame *frame = &departure->frame;
 	struct sending *tx = &link->tx;
 
+	link->deadline_is_known = false;
 	link->sent_ms = link->now_ms;
 	link->sent_bytes += len;
 	link->keepalive_due = false;
@@ -596,7 +600,7 @@ void link_directory_changed(struct link *link, uint32_t version)
 
 /* ---------------------------------------------------------------- time */
 
-int64_t link_deadline(const struct link *link)
+static int64_t first_deadline(const struct link *link)
 {
 	int64_t at, other;
 
@@ -614,9 +618,19 @@ int64_t link_deadline(const struct link *link)
 	return other < at ? other : at;
 }
 
+/* A host with hundreds of links asks after every frame of one. */
+int64_t link_deadline(struct link *link)
+{
+	if (!link->deadline_is_known)
+		link->deadline_ms = first_deadline(link);
+	link->deadline_is_known = true;
+	return link->deadline_ms;
+}
+
 void link_tick(struct link *link, int64_t now_ms, bool *dead)
 {
 	*dead = false;
+	link->deadline_is_known = false;
 	link->now_ms = now_ms;
 	if (!link->is_connected || link->is_given_up)
 		return;

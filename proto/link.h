@@ -142,7 +142,7 @@ void link_directory_changed(struct link *link, uint32_t version);
  * nothing has changed. */
 MUST_CHECK enum cpd_error link_next_frame(struct link *link, uint8_t *buf, size_t *len, int64_t now_ms);
 /* When link_tick must be called at the latest; INT64_MAX: never. */
-int64_t link_deadline(const struct link *link);
+int64_t link_deadline(struct link *link);
 /* Keepalive, retransmission, death. *dead: the session is given up; the host ends it. */
 void link_tick(struct link *link, int64_t now_ms, bool *dead);
 

@@ -47,7 +47,7 @@ enum outgoing_state {
 	OUTGOING_REMEMBERED          /* the session ended: the next hello tells */
 };
 struct outgoing {
-	struct outgoing *next;       /* by serial; staged ones behind them, as they came */
+	struct outgoing *next;       /* in `first` by serial; in `staged` as they came */
 	enum outgoing_state state;
 	uint64_t serial;             /* 0: staged */
 	struct notice *notice;       /* owned: what becomes of it is told with this; NULL: a voided serial */
@@ -66,7 +66,9 @@ struct outgoing {
 struct presence_out { struct presence_out *next; uint32_t age_s; size_t len; uint8_t bytes[]; };
 
 struct sending {
-	struct outgoing *first;
+	struct outgoing *first, **end; /* those with a serial */
+	struct outgoing *staged;     /* those without: few, since a precedence has one unsent item */
+	size_t due[PRECEDENCE_COUNT], unsent[PRECEDENCE_COUNT]; /* OUTGOING_DUE; not was_whole */
 	struct outgoing *current[PRECEDENCE_COUNT]; /* begun and not finished: the receiver keeps one partial for each */
 	uint64_t next;               /* serial of the next item */
 	bool is_known;               /* next is known: a hello was exchanged in this process */
@@ -117,6 +119,7 @@ struct receiving {
 	struct slot slots[LIMIT_UNACKED]; /* of the serials above it, by serial modulo the count */
 	uint64_t seen;               /* highest serial of which something came */
 	uint64_t turn;               /* on disk up to here */
+	size_t uncommitted;          /* slots settled in later turns, or more */
 	struct partial partials[PRECEDENCE_COUNT];
 	uint64_t bytes[CREDIT_CLASSES], announced[CREDIT_CLASSES], held[CREDIT_CLASSES];
 	uint32_t rate_bps;           /* measured; 0: not yet */
@@ -140,6 +143,8 @@ struct link {
 	int64_t repeated_ms;         /* acknowledgement and credit were last told both */
 	uint64_t sent_bytes, received_bytes;
 	uint32_t peer_directory;
+	bool deadline_is_known;      /* since the last call that could change it */
+	int64_t deadline_ms;
 	struct notice *events, **events_end, *given;
 	size_t loose;
 	struct sending tx;

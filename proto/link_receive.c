@@ -349,8 +349,11 @@ void link_settle(struct link *link, uint64_t ticket, enum cpd_reason reason, uin
 	slot->state = reason == REFUSED_NONE ? SLOT_SETTLED : SLOT_REFUSED;
 	slot->reason = reason;
 	slot->turn = turn;
+	link->deadline_is_known = false;
 	if (reason == REFUSED_NONE)
 		link->rx.is_dirty = true;
+	if (reason == REFUSED_NONE && !is_visible(&link->rx, slot))
+		link->rx.uncommitted++;
 	if (is_visible(&link->rx, slot) && reason == REFUSED_NONE) {
 		ack_wanted(link, slot->precedence == PRECEDENCE_FLASH);
 		advance(link);
@@ -381,6 +384,7 @@ enum cpd_error link_want(struct link *link, uint64_t ticket, const struct messag
 	free(slot->want);
 	slot->want = want;
 	slot->is_due = true;
+	link->deadline_is_known = false;
 	return CPD_OK;
 }
 
@@ -391,15 +395,20 @@ void link_committed(struct link *link, uint64_t turn)
 
 	if (turn <= rx->turn)
 		return;
-	for (size_t i = 0; i < LIMIT_UNACKED; i++) {
-		const struct slot *slot = &rx->slots[i];
+	if (rx->uncommitted) {
+		rx->uncommitted = 0;
+		for (size_t i = 0; i < LIMIT_UNACKED; i++) {
+			const struct slot *slot = &rx->slots[i];
 
-		if (slot->state != SLOT_SETTLED || slot->turn <= rx->turn || slot->turn > turn)
-			continue;
-		is_new = true;
-		is_urgent = is_urgent || slot->precedence == PRECEDENCE_FLASH;
+			if (slot->state != SLOT_SETTLED || slot->turn <= rx->turn)
+				continue;
+			rx->uncommitted += slot->turn > turn;
+			is_new = is_new || slot->turn <= turn;
+			is_urgent = is_urgent || (slot->turn <= turn && slot->precedence == PRECEDENCE_FLASH);
+		}
 	}
 	rx->turn = turn;
+	link->deadline_is_known = false;
 	if (!is_new)
 		return;
 	advance(link);

@@ -22,26 +22,43 @@ static void outgoing_free(struct outgoing *item)
 	free(item);
 }
 
+/* The one place that changes a state: what is due is counted, so that nobody looks for it in vain. */
+static void move(struct sending *tx, struct outgoing *item, enum outgoing_state state)
+{
+	tx->due[item->precedence] += (size_t)(state == OUTGOING_DUE) - (size_t)(item->state == OUTGOING_DUE);
+	item->state = state;
+}
+
+static void mark_whole(struct sending *tx, struct outgoing *item, bool is_whole)
+{
+	tx->unsent[item->precedence] += (size_t)item->was_whole - (size_t)is_whole;
+	item->was_whole = is_whole;
+}
+
 static void unlink_item(struct sending *tx, struct outgoing *item)
 {
-	struct outgoing **at = &tx->first;
+	struct outgoing **at = item->serial ? &tx->first : &tx->staged;
 
 	while (*at != item)
 		at = &(*at)->next;
 	*at = item->next;
+	if (tx->end == &item->next)
+		tx->end = at;
 	if (tx->current[item->precedence] == item)
 		tx->current[item->precedence] = NULL;
 }
 
-/* Serials first, staged ones behind them. */
+/* Behind the others: serials rise, and staged ones go as they came. */
 static void append_item(struct sending *tx, struct outgoing *item)
 {
-	struct outgoing **at = &tx->first;
+	struct outgoing **at = item->serial ? tx->end : &tx->staged;
 
-	while (*at && (item->serial == 0 || (*at)->serial != 0))
+	while (*at)
 		at = &(*at)->next;
-	item->next = *at;
+	item->next = NULL;
 	*at = item;
+	if (item->serial)
+		tx->end = &item->next;
 }
 
 /* The bytes are no longer ours to keep. */
@@ -69,6 +86,8 @@ static void tell(struct link *link, struct outgoing *item, enum link_event_type 
 static void remove_item(struct link *link, struct outgoing *item)
 {
 	unlink_item(&link->tx, item);
+	move(&link->tx, item, OUTGOING_FLYING);
+	mark_whole(&link->tx, item, true);
 	drop_bytes(&link->tx, item);
 	link->tx.count--;
 	outgoing_free(item);
@@ -88,7 +107,7 @@ static void make_void(struct link *link, struct outgoing *item)
 	drop_bytes(&link->tx, item);
 	if (link->tx.current[item->precedence] == item)
 		link->tx.current[item->precedence] = NULL;
-	item->state = OUTGOING_DUE;
+	move(&link->tx, item, OUTGOING_DUE);
 	item->len = item->counted = sizeof(void_bytes); /* costs no credit */
 	item->sent = 0;
 	item->is_wanted = item->is_repeated = false;
@@ -118,16 +137,14 @@ bool link_can_send(const struct link *link, enum precedence precedence)
 	if (tx->next > last_serial(tx, precedence) || tx->count >= count ||
 	    tx->unacked_bytes[class] + LIMIT_ITEM > most || tx->sent[class] >= tx->credit[class])
 		return false;
-	for (const struct outgoing *item = tx->first; item; item = item->next)
-		if (item->precedence == precedence && !item->was_whole)
-			return false;
-	return true;
+	return tx->unsent[precedence] == 0;
 }
 
 enum cpd_error link_send(struct link *link, const struct item_ref *ref, struct slice bytes, int64_t now_ms)
 {
 	struct outgoing *item;
 
+	link->deadline_is_known = false;
 	link->now_ms = now_ms;
 	if (bytes.len > LIMIT_ITEM)
 		return CPD_ERR_TOO_LARGE;
@@ -152,6 +169,7 @@ enum cpd_error link_send(struct link *link, const struct item_ref *ref, struct s
 	item->type = ref->type;
 	item->precedence = ref->precedence;
 	append_item(&link->tx, item);
+	link->tx.unsent[item->precedence]++;
 	link->tx.count++;
 	link->tx.unacked_bytes[class_of(item->precedence)] += item->len;
 	return CPD_OK;
@@ -166,23 +184,27 @@ static void renumber_wanted(struct link *link)
 	struct sending *tx = &link->tx;
 	struct outgoing *item = tx->first, *rest;
 
-	if (!item || item->serial == 0 || !item->is_wanted || tx->next - item->serial < WANTED_SPAN)
+	if (!item || !item->is_wanted || tx->next - item->serial < WANTED_SPAN)
 		return;
 	rest = calloc(1, sizeof(*rest));
 	if (!rest)
 		return; /* at the next acknowledgement, then */
+	unlink_item(tx, item);
 	*rest = *item;
 	rest->notice = NULL;
 	rest->bytes = NULL;
-	make_void(link, rest);
-	tx->first = rest; /* rest->next is item->next already */
+	rest->state = OUTGOING_FLYING;
+	rest->next = tx->first;
+	if (!tx->first)
+		tx->end = &rest->next;
+	tx->first = rest;
 	tx->count++;
-	if (tx->current[item->precedence] == item)
-		tx->current[item->precedence] = NULL;
-	item->state = OUTGOING_STAGED;
+	make_void(link, rest);
+	move(tx, item, OUTGOING_STAGED);
+	mark_whole(tx, item, false);
 	item->serial = 0;
 	item->sent = item->counted = 0;
-	item->was_whole = item->is_wanted = item->is_repeated = false;
+	item->is_wanted = item->is_repeated = false;
 	append_item(tx, item);
 }
 
@@ -190,7 +212,7 @@ static void renumber_wanted(struct link *link)
  * urgent, for that may be decided first. */
 static void repeat_holes(struct link *link, const uint64_t acked_order[PRECEDENCE_COUNT])
 {
-	for (struct outgoing *item = link->tx.first; item && item->serial != 0; item = item->next) {
+	for (struct outgoing *item = link->tx.first; item; item = item->next) {
 		bool is_passed = false;
 
 		if (item->state != OUTGOING_FLYING || item->is_wanted ||
@@ -200,7 +222,7 @@ static void repeat_holes(struct link *link, const uint64_t acked_order[PRECEDENC
 			is_passed = is_passed || acked_order[precedence] > item->order;
 		if (!is_passed)
 			continue;
-		item->state = OUTGOING_DUE;
+		move(&link->tx, item, OUTGOING_DUE);
 		item->is_repeated = true;
 		item->sent = 0;
 	}
@@ -210,7 +232,7 @@ static bool claims_too_much(const struct sending *tx, uint64_t received, const s
 {
 	if (bitmap_highest(received, bitmap) >= tx->next)
 		return true;
-	for (const struct outgoing *item = tx->first; item && item->serial != 0; item = item->next)
+	for (const struct outgoing *item = tx->first; item; item = item->next)
 		if (!item->was_whole && bitmap_covers(received, bitmap, item->serial))
 			return true;
 	return false;
@@ -224,7 +246,7 @@ enum cpd_error sending_take_ack(struct link *link, uint64_t received, const stru
 
 	if (claims_too_much(tx, received, bitmap))
 		return CPD_ERR_PROTOCOL;
-	for (item = tx->first; item && item->serial != 0; item = next) {
+	for (item = tx->first; item; item = next) {
 		next = item->next;
 		if (!bitmap_covers(received, bitmap, item->serial))
 			continue;
@@ -284,7 +306,7 @@ enum cpd_error sending_take_want(struct link *link, const struct frame_want *wan
 		return CPD_OK; /* the item is sent again later, and answered so again */
 	item->is_wanted = true;
 	if (item->state == OUTGOING_DUE)
-		item->state = OUTGOING_FLYING;
+		move(&link->tx, item, OUTGOING_FLYING);
 	link->tx.progress_ms = link->now_ms;
 	renumber_wanted(link);
 	return CPD_OK;
@@ -337,14 +359,12 @@ static struct outgoing *next_item(const struct sending *tx, enum precedence prec
 
 	if (item)
 		return item;
-	for (item = tx->first; item; item = item->next) {
-		if (item->precedence != precedence)
-			continue;
-		if (item->state == OUTGOING_DUE)
+	for (item = tx->due[precedence] ? tx->first : NULL; item; item = item->next)
+		if (item->precedence == precedence && item->state == OUTGOING_DUE)
 			return item;
-		if (item->state == OUTGOING_STAGED)
+	for (item = tx->staged; item; item = item->next)
+		if (item->precedence == precedence)
 			return tx->next <= last_serial(tx, precedence) ? item : NULL;
-	}
 	return NULL;
 }
 
@@ -434,12 +454,12 @@ void sending_gone(struct link *link, const struct departure *departure)
 	item->sent_ms = link->now_ms;
 	if (!item->begun_ms)
 		item->begun_ms = link->now_ms;
-	item->state = OUTGOING_SENDING;
+	move(tx, item, OUTGOING_SENDING);
 	tx->current[item->precedence] = item;
 	if (item->sent < item->len)
 		return;
-	item->state = OUTGOING_FLYING;
-	item->was_whole = true;
+	move(tx, item, OUTGOING_FLYING);
+	mark_whole(tx, item, true);
 	item->order = ++tx->order;
 	tx->current[item->precedence] = NULL;
 }
@@ -458,7 +478,7 @@ static struct outgoing *longest_out(const struct link *link)
 
 	if (choose_item(link, PRECEDENCE_ROUTINE, &len, &is_stalled))
 		return NULL;
-	for (item = tx->first; item && item->serial != 0; item = item->next)
+	for (item = tx->first; item; item = item->next)
 		if (!item->is_wanted && item->state != OUTGOING_DUE && (!longest || item->sent_ms < longest->sent_ms))
 			longest = item;
 	return longest;
@@ -481,7 +501,7 @@ void sending_tick(struct link *link)
 
 	if (!item || link->now_ms < sending_deadline(link))
 		return;
-	item->state = OUTGOING_DUE;
+	move(&link->tx, item, OUTGOING_DUE);
 	item->is_repeated = true;
 	item->sent = 0;
 	if (link->tx.current[item->precedence] == item)
@@ -499,10 +519,14 @@ void sending_session_end(struct link *link)
 		next = item->next;
 		drop_bytes(tx, item);
 		if (item->notice && item->was_whole) {
-			item->state = OUTGOING_REMEMBERED;
+			move(tx, item, OUTGOING_REMEMBERED);
 			continue;
 		}
 		tell(link, item, LINK_EVENT_RETURNED); /* the peer cannot hold it */
+		remove_item(link, item);
+	}
+	while ((item = tx->staged)) {
+		tell(link, item, LINK_EVENT_RETURNED);
 		remove_item(link, item);
 	}
 	memset(tx->current, 0, sizeof(tx->current));
