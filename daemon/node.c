@@ -331,6 +331,7 @@ enum cpd_error node_open(struct event_base *base, const struct config *config, s
 	work_list_init(&node->ordinary);
 	work_list_init(&node->waiting_urgent);
 	work_list_init(&node->waiting);
+	work_list_init(&node->checking_urgent);
 	work_list_init(&node->checking);
 	work_list_init(&node->idle);
 	work_list_init(&node->reissues);

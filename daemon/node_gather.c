@@ -98,7 +98,7 @@ static bool work_submit(struct node *node, struct work *work)
 		work_push(node, work);
 		return true;
 	}
-	work_list_add(&node->checking, work);
+	work_list_add(work->precedence == PRECEDENCE_FLASH ? &node->checking_urgent : &node->checking, work);
 	/* The pool has its own copy. */
 	free(work->bytes);
 	work->bytes = NULL;
@@ -130,11 +130,11 @@ static void waiting_submit(struct node *node, struct work_list *waiting)
 	}
 }
 
-/* Results come in the order of submission, so the first one under way is meant. */
+/* Results come in the order of submission, FLASH apart, so the first one under way is meant. */
 static void verified(void *context, struct verify_result *take_result)
 {
 	struct node *node = context;
-	struct work *work = work_list_take(&node->checking);
+	struct work *work = work_list_take(take_result->precedence == PRECEDENCE_FLASH ? &node->checking_urgent : &node->checking);
 
 	if (!work) {
 		verify_result_free(take_result);
@@ -168,6 +168,7 @@ void gather_stop(struct node *node)
 {
 	verify_pool_free(node->pool);
 	node->pool = NULL;
+	list_drop(&node->checking_urgent);
 	list_drop(&node->checking);
 	list_drop(&node->waiting_urgent);
 	list_drop(&node->waiting);

@@ -98,7 +98,7 @@ struct node {
 
 	struct work_list urgent, ordinary;              /* ready to be decided */
 	struct work_list waiting_urgent, waiting;       /* for a place in the pool */
-	struct work_list checking;                      /* in the pool, in the order of submission */
+	struct work_list checking_urgent, checking;     /* in the pool, in the order of submission; FLASH apart */
 	struct work_list idle; int64_t idle_since_ms;   /* questions that must see everything committed */
 	struct work_list reissues;                      /* wait for the new epoch */
 	struct work_list decided;                       /* by the turn at hand; their bytes must live until its end */

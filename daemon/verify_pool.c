@@ -18,8 +18,13 @@ struct job {
 	bool is_done;
 };
 
-/* The ring: [head, next) handed to threads or done, [next, tail) waiting. Results leave at head, so
+/* A ring: [head, next) handed to threads or done, [next, tail) waiting. Results leave at head, so
  * one that is done early waits for those before it. */
+struct lane {
+	struct job ring[VERIFY_POOL_JOBS];
+	size_t head, next, tail;           /* counters; the place is counter % VERIFY_POOL_JOBS */
+};
+
 struct verify_pool {
 	const struct directory *directory;
 	const struct region_anchor *anchor;
@@ -30,8 +35,8 @@ struct verify_pool {
 	pthread_rwlock_t directory_lock;
 	pthread_mutex_t lock;              /* guards what follows */
 	pthread_cond_t work;
-	struct job ring[VERIFY_POOL_JOBS];
-	size_t head, next, tail;           /* counters; the place is counter % VERIFY_POOL_JOBS */
+	struct lane flash, others;
+	bool is_woken;                     /* the loop was told, and has not looked since */
 	uint64_t progress;
 	bool is_stopping;
 	pthread_t threads[THREADS_MAX];
@@ -72,19 +77,28 @@ static enum cpd_error check(const struct verify_pool *pool, struct verify_result
 	return CPD_ERR_USAGE;
 }
 
+/* With the lock held. NULL: none waits. */
+static struct lane *lane_with_work(struct verify_pool *pool)
+{
+	if (pool->flash.next != pool->flash.tail)
+		return &pool->flash;
+	return pool->others.next != pool->others.tail ? &pool->others : NULL;
+}
+
 static void *verify_thread(void *context)
 {
 	struct verify_pool *pool = context;
 
 	pthread_mutex_lock(&pool->lock);
 	for (;;) {
+		struct lane *lane;
 		struct job *job;
 
-		while (!pool->is_stopping && pool->next == pool->tail)
+		while (!(lane = lane_with_work(pool)) && !pool->is_stopping)
 			pthread_cond_wait(&pool->work, &pool->lock);
 		if (pool->is_stopping)
 			break;
-		job = &pool->ring[pool->next++ % VERIFY_POOL_JOBS];
+		job = &lane->ring[lane->next++ % VERIFY_POOL_JOBS];
 		pthread_mutex_unlock(&pool->lock);
 
 		pthread_rwlock_rdlock(&pool->directory_lock);
@@ -94,28 +108,28 @@ static void *verify_thread(void *context)
 		pthread_mutex_lock(&pool->lock);
 		job->is_done = true;
 		pool->progress++;
-		if (job == &pool->ring[pool->head % VERIFY_POOL_JOBS])
-			wake(pool->wake_fd); /* only the head lets results out: one wake-up for a run of them */
+		/* Only the head lets results out: one wake-up for a run of them. */
+		if (job == &lane->ring[lane->head % VERIFY_POOL_JOBS] && !pool->is_woken) {
+			pool->is_woken = true;
+			wake(pool->wake_fd);
+		}
 	}
 	pthread_mutex_unlock(&pool->lock);
 	return NULL;
 }
 
-/* The next result in order; NULL: it is not done yet. */
-static struct verify_result *take_head(struct verify_pool *pool)
+/* With the lock held. The next result in order; NULL: it is not done yet. */
+static struct verify_result *take_head(struct lane *lane)
 {
-	struct verify_result *result = NULL;
-	struct job *job;
+	struct job *job = &lane->ring[lane->head % VERIFY_POOL_JOBS];
+	struct verify_result *result;
 
-	pthread_mutex_lock(&pool->lock);
-	job = &pool->ring[pool->head % VERIFY_POOL_JOBS];
-	if (pool->head != pool->next && job->is_done) {
-		result = job->result;
-		job->result = NULL;
-		job->is_done = false;
-		pool->head++;
-	}
-	pthread_mutex_unlock(&pool->lock);
+	if (lane->head == lane->next || !job->is_done)
+		return NULL;
+	result = job->result;
+	job->result = NULL;
+	job->is_done = false;
+	lane->head++;
 	return result;
 }
 
@@ -126,9 +140,16 @@ static void hand_back(evutil_socket_t fd, short what, void *context)
 	uint64_t count;
 
 	(void)what;
+	pthread_mutex_lock(&pool->lock);
 	(void)!read(fd, &count, sizeof(count));
+	pool->is_woken = false;
+	pthread_mutex_unlock(&pool->lock);
 	for (unsigned given = 0; given < TURN_RESULTS; given++) {
-		result = take_head(pool);
+		pthread_mutex_lock(&pool->lock);
+		result = take_head(&pool->flash);
+		if (!result)
+			result = take_head(&pool->others);
+		pthread_mutex_unlock(&pool->lock);
 		if (!result)
 			return;
 		pool->done(pool->context, result);
@@ -202,6 +223,18 @@ enum cpd_error verify_pool_new(struct event_base *base, const struct directory *
 	return CPD_OK;
 }
 
+static void lane_clear(struct lane *lane)
+{
+	for (; lane->head != lane->tail; lane->head++) {
+		struct job *job = &lane->ring[lane->head % VERIFY_POOL_JOBS];
+
+		/* One that no thread looked at holds no update to clear. */
+		if (!job->is_done)
+			job->result->error = CPD_ERR_STATE;
+		verify_result_free(job->result);
+	}
+}
+
 void verify_pool_free(struct verify_pool *pool)
 {
 	if (!pool)
@@ -212,14 +245,8 @@ void verify_pool_free(struct verify_pool *pool)
 	pthread_mutex_unlock(&pool->lock);
 	for (unsigned i = 0; i < pool->thread_count; i++)
 		pthread_join(pool->threads[i], NULL);
-	for (; pool->head != pool->tail; pool->head++) {
-		struct job *job = &pool->ring[pool->head % VERIFY_POOL_JOBS];
-
-		/* One that no thread looked at holds no update to clear. */
-		if (!job->is_done)
-			job->result->error = CPD_ERR_STATE;
-		verify_result_free(job->result);
-	}
+	lane_clear(&pool->flash);
+	lane_clear(&pool->others);
 	if (pool->event)
 		event_free(pool->event);
 	if (pool->wake_fd >= 0)
@@ -255,6 +282,7 @@ enum cpd_error verify_pool_submit(struct verify_pool *pool, enum verify_kind kin
     enum precedence precedence, const uint64_t context[VERIFY_CONTEXT])
 {
 	size_t room = precedence == PRECEDENCE_FLASH ? VERIFY_POOL_JOBS : VERIFY_POOL_JOBS - VERIFY_POOL_FLASH_ONLY;
+	struct lane *lane = precedence == PRECEDENCE_FLASH ? &pool->flash : &pool->others;
 	struct verify_result *result;
 
 	if (bytes.len > LIMIT_ITEM)
@@ -267,7 +295,7 @@ enum cpd_error verify_pool_submit(struct verify_pool *pool, enum verify_kind kin
 	result->precedence = precedence;
 	memcpy(result->context, context, sizeof(result->context));
 	pthread_mutex_lock(&pool->lock);
-	pool->ring[pool->tail++ % VERIFY_POOL_JOBS].result = result;
+	lane->ring[lane->tail++ % VERIFY_POOL_JOBS].result = result;
 	pthread_cond_signal(&pool->work);
 	pthread_mutex_unlock(&pool->lock);
 	return CPD_OK;
@@ -276,7 +304,7 @@ enum cpd_error verify_pool_submit(struct verify_pool *pool, enum verify_kind kin
 size_t verify_pool_pending(const struct verify_pool *pool)
 {
 	/* head and tail are moved by the loop thread only, which is the caller. */
-	return pool->tail - pool->head;
+	return pool->flash.tail - pool->flash.head + pool->others.tail - pool->others.head;
 }
 
 uint64_t verify_pool_progress(struct verify_pool *pool)

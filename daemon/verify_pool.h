@@ -1,7 +1,7 @@
 /*
- * verify_pool.h: signatures are checked beside the loop: max(1, cores - 2) threads take jobs from a
- * bounded ring, and the results come back on the loop thread in the order of submission, whichever
- * thread was done first. It decides nothing and keeps nothing. Called by daemon/node.c only.
+ * verify_pool.h: signatures are checked beside the loop: max(1, cores - 2) threads take jobs from two
+ * bounded rings, FLASH before all others, and the results of each ring come back on the loop thread in the
+ * order of submission, whichever thread was done first. It decides nothing and keeps nothing. Called by daemon/node.c only.
  *
  * The loop never waits for a thread, but for two moments: verify_pool_lock_directory (as long as one
  * verification) and verify_pool_free.

@@ -1,4 +1,4 @@
-/* verify_pool: results come in the order of submission, a fifth is FLASH's, nothing leaks at the end. */
+/* verify_pool: results come in the order of submission, FLASH before others, a fifth is FLASH's, nothing leaks at the end. */
 #include <dirent.h>
 #include <setjmp.h>
 #include <stdarg.h>
@@ -125,7 +125,7 @@ static void results_keep_the_order_of_submission(void **state)
 		if (i % 3 == 0)
 			assert_int_equal(submit(&seen, VERIFY_PRESENCE, record, len, PRECEDENCE_ROUTINE, i), CPD_OK);
 		else
-			assert_int_equal(submit(&seen, i % 3 == 1 ? VERIFY_MESSAGE : VERIFY_DIRECTORY, (const uint8_t *)"rubbish", 7, PRECEDENCE_FLASH, i), CPD_OK);
+			assert_int_equal(submit(&seen, i % 3 == 1 ? VERIFY_MESSAGE : VERIFY_DIRECTORY, (const uint8_t *)"rubbish", 7, PRECEDENCE_IMMEDIATE, i), CPD_OK);
 	}
 	run(&seen);
 	for (uint64_t i = 0; i < seen.wanted; i++) {
@@ -138,6 +138,25 @@ static void results_keep_the_order_of_submission(void **state)
 	assert_int_equal(seen.last_node, 344003);
 	assert_int_equal(verify_pool_pending(seen.pool), 0);
 	assert_int_equal(verify_pool_progress(seen.pool), 200);
+	stop(&seen);
+}
+
+static void flash_overtakes_what_waits_for_a_thread(void **state)
+{
+	struct seen seen;
+
+	(void)state;
+	start(&seen, 1);
+	seen.wanted = 101;
+	verify_pool_lock_directory(seen.pool);
+	for (uint64_t i = 0; i < 100; i++)
+		assert_int_equal(submit(&seen, VERIFY_MESSAGE, NULL, 0, PRECEDENCE_IMMEDIATE, i), CPD_OK);
+	assert_int_equal(submit(&seen, VERIFY_MESSAGE, NULL, 0, PRECEDENCE_FLASH, 100), CPD_OK);
+	verify_pool_unlock_directory(seen.pool);
+	run(&seen);
+	assert_true(seen.order[0] == 100 || seen.order[1] == 100); /* the thread may have had the first in hand */
+	for (uint64_t i = 2; i < 101; i++)
+		assert_int_equal(seen.order[i], i - 1);
 	stop(&seen);
 }
 
@@ -242,6 +261,7 @@ int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(results_keep_the_order_of_submission),
+		cmocka_unit_test(flash_overtakes_what_waits_for_a_thread),
 		cmocka_unit_test(the_last_fifth_is_for_flash),
 		cmocka_unit_test(a_directory_applied_under_the_lock_is_seen_by_later_jobs),
 		cmocka_unit_test(what_is_too_large_is_not_taken),
