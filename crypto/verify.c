@@ -99,31 +99,63 @@ static enum cpd_error check_record(const struct directory *directory, const char
 	return CPD_OK;
 }
 
+/* What the revocation of the key that signed leaves of a record whose signature holds. */
+static enum cpd_error judge_receipts(const struct directory *directory, const struct signed_record *parts, struct verified_receipts *out)
+{
+	const struct revocation *revocation = directory_revocation(directory, out->receipts.witness, parts->key_number);
+
+	if (revocation != NULL && revocation->last_epoch == 0)
+		return CPD_ERR_REVOKED;
+	out->is_suspect = revocation != NULL && out->receipts.epoch >= revocation->last_epoch;
+	out->bytes = parts->bytes;
+	return CPD_OK;
+}
+
 enum cpd_error verify_receipts(const struct directory *directory, const char *network,
     struct slice record, struct verified_receipts *out)
 {
-	struct receipts *receipts = &out->receipts;
-	const struct revocation *revocation = NULL;
 	struct signed_record parts;
 	enum cpd_error error;
 
 	memset(out, 0, sizeof(*out));
 	error = signed_record_decode(record, LIMIT_RECEIPTS + LIMIT_RECORD_EXTRA, &parts);
 	if (error == CPD_OK)
-		error = receipts_decode(parts.signed_bytes, receipts);
+		error = receipts_decode(parts.signed_bytes, &out->receipts);
 	if (error == CPD_OK)
-		error = check_record(directory, network, SIGN_RECEIPTS, receipts->witness, &parts);
+		error = check_record(directory, network, SIGN_RECEIPTS, out->receipts.witness, &parts);
 	if (error == CPD_OK)
-		revocation = directory_revocation(directory, receipts->witness, parts.key_number);
-	if (revocation != NULL && revocation->last_epoch == 0)
-		error = CPD_ERR_REVOKED;
-	if (error != CPD_OK) {
+		error = judge_receipts(directory, &parts, out);
+	if (error != CPD_OK)
 		memset(out, 0, sizeof(*out));
-		return error;
-	}
-	out->is_suspect = revocation != NULL && receipts->epoch >= revocation->last_epoch;
-	out->bytes = record;
-	return CPD_OK;
+	return error;
+}
+
+enum cpd_error verify_own_receipts(const struct directory *directory, const struct identity *identity,
+    struct slice signed_bytes, uint8_t *record, size_t record_len, size_t *len, struct verified_receipts *out)
+{
+	const uint32_t key_number = identity_key_number(identity);
+	const struct certificate *certificate = directory_certificate_key(directory, identity_node(identity), key_number);
+	struct signed_record parts = { .key_number = key_number };
+	struct certificate own;
+	uint8_t signature[64];
+	enum cpd_error error;
+
+	memset(out, 0, sizeof(*out));
+	identity_public_keys(identity, &own);
+	error = receipts_decode(signed_bytes, &out->receipts);
+	if (error == CPD_OK && (certificate == NULL || out->receipts.witness != identity_node(identity) ||
+	    memcmp(certificate->signing_key, own.signing_key, sizeof(own.signing_key)) != 0))
+		error = CPD_ERR_UNKNOWN_SIGNER;
+	if (error == CPD_OK)
+		error = sign_bytes(identity, SIGN_RECEIPTS, signed_bytes, signature);
+	if (error == CPD_OK)
+		error = signed_record_encode(signed_bytes, signature, key_number, record, record_len, len);
+	parts.bytes = (struct slice){ record, error == CPD_OK ? *len : 0 };
+	if (error == CPD_OK)
+		error = judge_receipts(directory, &parts, out);
+	if (error != CPD_OK)
+		memset(out, 0, sizeof(*out));
+	return error;
 }
 
 enum cpd_error verify_presence(const struct directory *directory, const char *network,

@@ -30,6 +30,11 @@ MUST_CHECK enum cpd_error verify_message(const struct directory *directory, cons
     struct slice envelope, struct verified_message *out);
 MUST_CHECK enum cpd_error verify_receipts(const struct directory *directory, const char *network,
     struct slice record, struct verified_receipts *out);
+/* A record that this node makes itself: signs it, and makes the verified thing without checking the signature just
+ * made; the directory must hold this identity's own key. *len bytes of record, which out leads into. UNKNOWN_SIGNER,
+ * REVOKED as above, TOO_LARGE, STATE, and every error of receipts_decode. */
+MUST_CHECK enum cpd_error verify_own_receipts(const struct directory *directory, const struct identity *identity,
+    struct slice signed_bytes, uint8_t *record, size_t record_len, size_t *len, struct verified_receipts *out);
 MUST_CHECK enum cpd_error verify_presence(const struct directory *directory, const char *network,
     struct slice record, struct verified_presence *out);
 /* Signed by the region's authority. *out is owned by the caller. UNKNOWN_SIGNER for an authority key number

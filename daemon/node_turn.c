@@ -221,7 +221,7 @@ static enum cpd_error witness_sign(struct node *node, struct turn *turn, size_t 
 	struct relay_event event = { .type = RELAY_RECEIPTS, .precedence = node->witness[from].precedence };
 	struct receipts *receipts = calloc(1, sizeof(*receipts));
 	struct verified_receipts *verified = calloc(1, sizeof(*verified));
-	uint8_t signed_bytes[LIMIT_RECEIPTS], record[RECORD_MAX], signature[64];
+	uint8_t signed_bytes[LIMIT_RECEIPTS], record[RECORD_MAX];
 	size_t taken[LIMIT_RECEIPT_ENTRIES], len = 0, record_len = 0;
 	enum cpd_error error = CPD_ERR_NOMEM;
 
@@ -244,12 +244,7 @@ static enum cpd_error witness_sign(struct node *node, struct turn *turn, size_t 
 	for (size_t i = 0; i < receipts->count; i++)
 		node->witness[taken[i]].is_signed = true;
 	if (!error)
-		error = sign_bytes(node->identity, SIGN_RECEIPTS, (struct slice){ signed_bytes, len }, signature);
-	if (!error)
-		error = signed_record_encode((struct slice){ signed_bytes, len }, signature, identity_key_number(node->identity),
-		    record, sizeof(record), &record_len);
-	if (!error)
-		error = verify_receipts(node->directory, identity_anchor(node->identity)->network, (struct slice){ record, record_len }, verified);
+		error = verify_own_receipts(node->directory, node->identity, (struct slice){ signed_bytes, len }, record, sizeof(record), &record_len, verified);
 	if (error) {
 		log_line(LOG_ERR, "receipt-not-signed", "origin=%u entries=%zu error=\"%s\" cure=\"look whether this node's own certificate is in the directory\"",
 		    receipts->origin, receipts->count, cpd_error_text(error));
