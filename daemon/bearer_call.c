@@ -212,6 +212,7 @@ static bool call_step(void *context, int events)
 {
 	struct call *call = context;
 	struct bearer_zmq *bearer = call->bearer;
+	bool is_there, is_over;
 	zmq_msg_t message;
 
 	if (call->is_closing)
@@ -223,10 +224,12 @@ static bool call_step(void *context, int events)
 		return true;
 	}
 	zmq_msg_init(&message);
-	if (zmq_msg_recv(&message, call->socket, ZMQ_DONTWAIT) >= 0)
+	is_there = zmq_msg_recv(&message, call->socket, ZMQ_DONTWAIT) >= 0;
+	is_over = !is_there && zmq_errno() != EINTR;
+	if (is_there)
 		take_frame(call, &message);
 	zmq_msg_close(&message);
-	return !call->is_closing;
+	return !is_over && !call->is_closing;
 }
 
 enum cpd_error call_send(struct call *call, struct slice frame)

@@ -2,7 +2,7 @@
  * zmq_pump.h: one ZeroMQ socket on the event loop, without losing an edge.
  *
  * ZMQ_FD is an edge-triggered mailbox: every call on the socket, also a send, may swallow the edge that
- * says "something has come". So a pump looks at ZMQ_EVENTS until nothing is left, comes back by
+ * says "something has come". So a pump takes what there is until a receive is in vain, comes back by
  * a zero timer when its budget is spent, and must be armed after every call on the socket outside of it.
  * Never event_active(): that would starve the loop. Called by the bearer only, on the loop thread.
  */
@@ -13,8 +13,8 @@
 
 #include "proto/types.h"
 
-/* Takes one thing from the socket. events: ZMQ_POLLIN, ZMQ_POLLOUT as they stand. False: stop, the
- * socket is about to be closed. It never closes the socket or stops the pump itself. */
+/* Takes one thing from the socket. events: ZMQ_POLLIN, ZMQ_POLLOUT as they may stand. False: there was nothing, or
+ * the socket is about to be closed. It never closes the socket or stops the pump itself. */
 typedef bool zmq_pump_step(void *context, int events);
 
 struct zmq_pump {
