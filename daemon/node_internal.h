@@ -15,6 +15,7 @@
 #include "daemon/clock.h"
 #include "daemon/node.h"
 #include "daemon/node_work.h"
+#include "daemon/relay/map.h"
 #include "daemon/role/role.h"
 #include "daemon/verify_pool.h"
 #include "proto/leaf.h"
@@ -91,6 +92,7 @@ struct node {
 	unsigned rebuilds; int64_t rebuild_since_ms;
 
 	struct node_link **links; size_t link_count; /* owned */
+	struct map links_by_number;       /* the same */
 	uint64_t strangers[NODE_STRANGERS]; size_t stranger_count;
 	int64_t stranger_ms;              /* when one was last taken in */
 	uint8_t *item, *frame;            /* owned: LIMIT_ITEM, LIMIT_FRAME, to build in */

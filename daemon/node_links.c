@@ -14,10 +14,7 @@
 
 struct node_link *links_find(const struct node *node, uint32_t neighbour)
 {
-	for (size_t i = 0; i < node->link_count; i++)
-		if (node->links[i]->neighbour == neighbour)
-			return node->links[i];
-	return NULL;
+	return map_get(&node->links_by_number, map_key_pair(neighbour, 0));
 }
 
 static enum cpd_error link_make(struct node *node, struct node_link *link)
@@ -56,12 +53,15 @@ enum cpd_error links_add(struct node *node, uint32_t neighbour, const struct con
 	link->introduce_at_ms = INT64_MAX;
 	snprintf(link->problem, sizeof(link->problem), config && config->address[0] ? "not connected yet" : "it has not called yet");
 	error = link_make(node, link);
+	if (!error)
+		error = map_put(&node->links_by_number, map_key_pair(neighbour, 0), link);
 	if (error)
 		goto fail;
 	node->links[node->link_count++] = link;
 	*out = link;
 	return CPD_OK;
 fail:
+	link_free(link ? link->link : NULL);
 	free(link);
 	return error;
 }
@@ -76,6 +76,7 @@ void links_clear(struct node *node)
 		free(link);
 	}
 	free(node->links);
+	map_clear(&node->links_by_number);
 	node->links = NULL;
 	node->link_count = 0;
 }

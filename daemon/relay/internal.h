@@ -97,6 +97,7 @@ struct relay {
 	uint64_t presence_counter;   /* used; counters.presence_counter is the reserved ceiling */
 	struct neighbour **links;    /* owned; [0] is the unrouted queue */
 	size_t link_count;
+	struct map links_by_node;    /* the same */
 	struct map overlay, peers, latest, bodies;
 	struct message_id *dirty; size_t dirty_count, dirty_capacity;
 	uint64_t turn, committed;

@@ -11,10 +11,7 @@
 
 struct neighbour *neighbour_of(const struct relay *relay, uint32_t node)
 {
-	for (size_t i = 0; i < relay->link_count; i++)
-		if (relay->links[i]->node == node)
-			return relay->links[i];
-	return NULL;
+	return map_get(&relay->links_by_node, map_key_pair(node, 0));
 }
 
 bool queue_is_empty(const struct neighbour *neighbour)

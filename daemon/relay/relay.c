@@ -102,6 +102,7 @@ void relay_free(struct relay *relay)
 		free(value);
 	for (at = 0; (value = map_next(&relay->bodies, &at));)
 		body_in_free(value);
+	map_clear(&relay->links_by_node);
 	map_clear(&relay->overlay);
 	map_clear(&relay->peers);
 	map_clear(&relay->latest);
@@ -149,6 +150,10 @@ enum cpd_error relay_add_link(struct relay *relay, uint32_t neighbour)
 		return CPD_ERR_NOMEM;
 	}
 	relay->links = links;
+	if (map_put(&relay->links_by_node, map_key_pair(neighbour, 0), link)) {
+		free(link);
+		return CPD_ERR_NOMEM;
+	}
 	link->node = neighbour;
 	link->down_since_ms = relay->now.custody_ms;
 	for (int p = 0; p < PRECEDENCE_COUNT; p++)
