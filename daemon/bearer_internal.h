@@ -16,7 +16,10 @@
 
 #define BEARER_SLOTS 1536                  /* 640 that we call, 640 that call us, strangers, and room */
 #define BEARER_CONNECTIONS 2048            /* open TCP connections of callers; above it the newest is cut */
-#define BEARER_HWM 4                       /* ZeroMQ's buffers are no queue */
+#define BEARER_HWM 4                       /* of what comes in: ZeroMQ's buffers are no queue */
+/* Of what goes out: what may stand there is bounded by the link's credit in bytes; with fewer frames a ROUTER, which
+ * does not tell when one peer has room again, would go at the pace of its retries. */
+#define BEARER_SEND_HWM 64
 /* CURVE's handshake takes 868 bytes; ten times that at 1,200 bit/s. */
 #define BEARER_HANDSHAKE_MS 60000
 #define BEARER_CONNECT_MS 30000
@@ -58,7 +61,7 @@ struct session {
 	unsigned frames;                   /* of a stranger */
 	struct bearer_zmq *bearer;
 	struct event *retry;               /* of a caller that was BUSY; NULL: never was */
-	unsigned retry_ms;                 /* 0: the last frame was taken */
+	unsigned retries, retry_ms;        /* in a row; 0: the last frame was taken */
 };
 
 /* One accepted TCP connection, by its descriptor. The descriptor is libzmq's: it may be closed and

@@ -21,6 +21,7 @@
 #define ENFORCE_DOMAIN 93
 
 #define LISTEN_BACKLOG 128
+#define RETRIES_AT_ONCE 16
 #define RETRY_FIRST_MS 5
 #define RETRY_MOST_MS 100
 /* While somebody has not spoken yet, and otherwise. */
@@ -449,14 +450,18 @@ static void on_retry(evutil_socket_t fd, short what, void *context)
 		events->writable(events->context, session->node, session->id);
 }
 
-/* POLLOUT of a ROUTER means "some peer": so a caller that is full is tried again after 5, 10 ... 100 ms. */
+/* POLLOUT of a ROUTER means "some peer": so a caller that is full is tried again, at first in the next turns of the
+ * loop, in which the I/O thread empties its pipe if the connection takes anything, then after 5, 10 ... 100 ms. */
 static enum cpd_error wait_for_room(struct session *session)
 {
 	if (!session->retry)
 		session->retry = evtimer_new(session->bearer->base, on_retry, session);
 	if (!session->retry)
 		return CPD_ERR_NOMEM;
-	session->retry_ms = session->retry_ms == 0 ? RETRY_FIRST_MS : session->retry_ms * 2;
+	if (session->retries++ < RETRIES_AT_ONCE)
+		session->retry_ms = 0;
+	else
+		session->retry_ms = session->retry_ms == 0 ? RETRY_FIRST_MS : session->retry_ms * 2;
 	if (session->retry_ms > RETRY_MOST_MS)
 		session->retry_ms = RETRY_MOST_MS;
 	timer_in(session->retry, session->retry_ms);
@@ -487,7 +492,7 @@ enum cpd_error router_send(struct bearer_zmq *bearer, struct session *session, s
 		rc = zmq_msg_send(&message, router->socket, ZMQ_DONTWAIT);
 	} while (rc < 0 && zmq_errno() == EINTR);
 	zmq_pump_arm(&router->pump);
-	session->retry_ms = 0;
+	session->retries = 0;
 	if (rc >= 0)
 		return CPD_OK;
 	zmq_msg_close(&message);

@@ -115,7 +115,7 @@ static void bearer_settle(evutil_socket_t fd, short what, void *context)
 bool socket_tune(void *socket)
 {
 	static const struct { int option, value; } options[] = {
-		{ ZMQ_LINGER, 0 }, { ZMQ_SNDHWM, BEARER_HWM }, { ZMQ_RCVHWM, BEARER_HWM },
+		{ ZMQ_LINGER, 0 }, { ZMQ_SNDHWM, BEARER_SEND_HWM }, { ZMQ_RCVHWM, BEARER_HWM },
 		{ ZMQ_SNDBUF, BEARER_SNDBUF }, { ZMQ_RCVBUF, BEARER_RCVBUF },
 		{ ZMQ_HANDSHAKE_IVL, BEARER_HANDSHAKE_MS }, { ZMQ_HEARTBEAT_IVL, 0 }, { ZMQ_IPV6, 1 },
 	};

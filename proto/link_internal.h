@@ -22,6 +22,7 @@
 #define LOOSE_EVENTS 64       /* presence, want, gap, directory events not taken by the host: dropped beyond */
 #define PRESENCE_WAITING 64
 #define ACK_DELAY_MS 20       /* how long an acknowledgement may wait for company */
+#define ACK_ITEMS (LIMIT_UNACKED / 4) /* so many do not wait: the peer's window is filling */
 
 /* Credit is counted apart for FLASH. */
 enum credit_class { CREDIT_BULK = 0, CREDIT_URGENT = 1, CREDIT_CLASSES = 2 };
@@ -126,6 +127,7 @@ struct receiving {
 	int64_t arrival_since_ms, arrival_ms;
 	uint64_t arrived;            /* bytes since arrival_since_ms */
 	bool ack_pending, ack_now, has_data;
+	size_t ack_items;            /* on disk since an acknowledgement left */
 	int64_t ack_at_ms;
 	bool is_dirty;
 };

@@ -403,6 +403,7 @@ void link_committed(struct link *link, uint64_t turn)
 			if (slot->state != SLOT_SETTLED || slot->turn <= rx->turn)
 				continue;
 			rx->uncommitted += slot->turn > turn;
+			rx->ack_items += slot->turn <= turn;
 			is_new = is_new || slot->turn <= turn;
 			is_urgent = is_urgent || (slot->turn <= turn && slot->precedence == PRECEDENCE_FLASH);
 		}
@@ -412,7 +413,7 @@ void link_committed(struct link *link, uint64_t turn)
 	if (!is_new)
 		return;
 	advance(link);
-	ack_wanted(link, is_urgent);
+	ack_wanted(link, is_urgent || rx->ack_items >= ACK_ITEMS);
 }
 
 bool receiving_is_settled_uncommitted(const struct link *link)
@@ -470,6 +471,7 @@ void link_circuit_saved(struct link *link)
 void receiving_ack_sent(struct link *link)
 {
 	link->rx.ack_pending = link->rx.ack_now = false;
+	link->rx.ack_items = 0;
 }
 
 bool receiving_wants_to_tell(const struct link *link, struct departure *out)

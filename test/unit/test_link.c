@@ -14,6 +14,21 @@ static void item_passes_and_is_acknowledged(void **state)
 	assert_int_equal(a.fate[1], PASSED);
 }
 
+/* A quarter of the peer's window is on disk: waiting for company would only slow it down. */
+static void many_items_are_acknowledged_at_once(void **state)
+{
+	(void)state;
+	for (uint32_t i = 0; i < LIMIT_UNACKED / 4 - 1; i++) {
+		assert_int_equal(send(&a, i, PRECEDENCE_ROUTINE, 30), CPD_OK);
+		settle_down();
+	}
+	assert_int_equal(a.fate[0], UNDER_WAY);
+	assert_int_equal(send(&a, LIMIT_UNACKED / 4, PRECEDENCE_ROUTINE, 30), CPD_OK);
+	settle_down();
+	assert_int_equal(a.fate[0], PASSED);
+	assert_int_equal(a.fate[LIMIT_UNACKED / 4], PASSED);
+}
+
 static void acknowledgement_is_not_visible_before_commit(void **state)
 {
 	(void)state;
@@ -600,6 +615,7 @@ int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		IP(item_passes_and_is_acknowledged),
+		IP(many_items_are_acknowledged_at_once),
 		IP(acknowledgement_is_not_visible_before_commit),
 		IP(commit_of_an_earlier_turn_acknowledges_nothing_of_a_later_one),
 		IP(hello_waits_for_the_commit_of_what_is_settled),
