@@ -647,6 +647,13 @@ void link_tick(struct link *link, int64_t now_ms, bool *dead)
 	sending_tick(link);
 }
 
+static void note_oldest(const struct outgoing *item, int64_t *since_ms)
+{
+	for (; item; item = item->next)
+		if (item->notice && item->begun_ms && (!*since_ms || item->begun_ms < *since_ms))
+			*since_ms = item->begun_ms;
+}
+
 void link_figures(const struct link *link, struct link_figures *out)
 {
 	const struct sending *tx = &link->tx;
@@ -655,9 +662,8 @@ void link_figures(const struct link *link, struct link_figures *out)
 	out->heard_ms = link->last_heard_ms;
 	out->unacked = tx->count;
 	out->unacked_since_ms = 0;
-	for (const struct outgoing *item = tx->first; item; item = item->next)
-		if (item->notice && item->begun_ms && (!out->unacked_since_ms || item->begun_ms < out->unacked_since_ms))
-			out->unacked_since_ms = item->begun_ms;
+	note_oldest(tx->first, &out->unacked_since_ms);
+	note_oldest(tx->staged, &out->unacked_since_ms); /* one that waits for its leaves may be to be offered anew */
 	out->unacked_bytes = tx->unacked_bytes[CREDIT_BULK] + tx->unacked_bytes[CREDIT_URGENT];
 	out->sent_bytes = link->sent_bytes;
 	out->received_bytes = link->received_bytes;
