@@ -213,6 +213,74 @@ enum cpd_error file_claim(struct store *store, bool *is_new, const char **proble
 	return error;
 }
 
+/* The folder may be as new as the file. One we may not read, we did not make it in. */
+static enum cpd_error file_sync_parent(const char *path)
+{
+	char parent[4096];
+	char *slash;
+
+	if (snprintf(parent, sizeof(parent), "%s", path) >= (int)sizeof(parent))
+		return CPD_ERR_TOO_LARGE;
+	for (slash = parent + strlen(parent); slash > parent + 1 && slash[-1] == '/';)
+		*--slash = '\0';
+	slash = strrchr(parent, '/');
+	if (!slash)
+		strcpy(parent, ".");
+	else
+		slash[slash == parent] = '\0';
+	return access(parent, R_OK) ? CPD_OK : file_sync_folder(parent);
+}
+
+/* LMDB writes the first pages of a new file and syncs them with the first commit: cut in between, they are
+ * in part on disk, and look like damage. So they are written and synced under another name. */
+static int file_write_new(const char *path, size_t map_bytes)
+{
+	MDB_env *env;
+	int rc = mdb_env_create(&env);
+
+	if (rc)
+		return rc;
+	rc = mdb_env_set_mapsize(env, map_bytes);
+	if (!rc)
+		rc = mdb_env_open(env, path, MDB_NOSUBDIR | MDB_NOLOCK, 0600);
+	if (!rc)
+		rc = mdb_env_sync(env, 1);
+	mdb_env_close(env);
+	return rc;
+}
+
+enum cpd_error file_make(const struct store *store, size_t map_bytes, const char **problem)
+{
+	char path[4096], temporary[4096];
+	enum cpd_error error = file_join(store->path, "data.mdb", path, sizeof(path));
+	int rc;
+
+	if (!error)
+		error = file_join(store->path, "data.mdb.part", temporary, sizeof(temporary));
+	if (error) {
+		*problem = "the path of the store is too long; choose a shorter one";
+		return error;
+	}
+	unlink(temporary); /* left by a start that was cut off */
+	rc = file_write_new(temporary, map_bytes);
+	if (!rc && rename(temporary, path))
+		rc = errno;
+	if (rc) {
+		unlink(temporary);
+		*problem = file_problem("cannot make %s: %s; look at the disk and its free space, and let the folder belong to the user that runs cpd",
+		    path, mdb_strerror(rc));
+		return store_lmdb_error(rc);
+	}
+	return CPD_OK;
+}
+
+enum cpd_error file_sync_names(const struct store *store)
+{
+	const enum cpd_error error = file_sync_folder(store->path);
+
+	return error ? error : file_sync_parent(store->path);
+}
+
 bool file_reserve(const struct store *store, size_t bytes)
 {
 	struct stat st;

@@ -161,6 +161,10 @@ MUST_CHECK enum cpd_error store_downgrade_as(const struct store_options *options
 /* ---- file.c */
 /* Makes the folder, takes its lock, and looks whether the data file can be mapped at all. */
 MUST_CHECK enum cpd_error file_claim(struct store *store, bool *is_new, const char **problem);
+/* A new, empty data file: sound as soon as it has its name. */
+MUST_CHECK enum cpd_error file_make(const struct store *store, size_t map_bytes, const char **problem);
+/* The names of the files, and of the folder. */
+MUST_CHECK enum cpd_error file_sync_names(const struct store *store);
 /* Reserves room on disk for the map, so that a full disk shows at growth and not in a commit, and
  * makes the file as long as the map, so that no mapped page lies behind its end. False: no room. */
 bool file_reserve(const struct store *store, size_t bytes);

@@ -80,9 +80,18 @@ static struct store *store_new(const struct store_options *options)
 	return store;
 }
 
-static int store_open_env(struct store *store, size_t initial)
+static size_t store_initial_map(const struct store *store, size_t initial)
 {
 	const size_t page = 4096;
+
+	initial = (initial ? initial : DEFAULT_INITIAL) / page * page;
+	if (initial < STORE_MAP_MIN)
+		initial = STORE_MAP_MIN;
+	return initial < store->limit_bytes ? initial : store->limit_bytes;
+}
+
+static int store_open_env(struct store *store, size_t initial)
+{
 	unsigned flags = MDB_NOTLS;
 	MDB_envinfo info;
 	MDB_stat stat;
@@ -90,11 +99,6 @@ static int store_open_env(struct store *store, size_t initial)
 
 	if (rc)
 		return rc;
-	initial = (initial ? initial : DEFAULT_INITIAL) / page * page;
-	if (initial < STORE_MAP_MIN)
-		initial = STORE_MAP_MIN;
-	if (initial > store->limit_bytes)
-		initial = store->limit_bytes;
 	if (store->read_only)
 		flags |= MDB_RDONLY;
 	/* Never NOSYNC, NOMETASYNC or WRITEMAP: each loses or tears what was acknowledged. */
@@ -148,15 +152,18 @@ refused:
 static enum cpd_error store_start(struct store *store, const struct store_options *options, const struct migrations *migrations,
     uint64_t target, const char **problem)
 {
+	const size_t initial = store_initial_map(store, options->initial_bytes);
 	enum cpd_error error;
 	struct schema schema;
 	bool is_new;
 	int rc;
 
 	error = file_claim(store, &is_new, problem);
+	if (!error && is_new)
+		error = file_make(store, initial, problem);
 	if (error)
 		return error;
-	rc = store_open_env(store, options->initial_bytes);
+	rc = store_open_env(store, initial);
 	if (rc) {
 		*problem = file_problem("cannot open the store in %s: %s; let its files belong to the user that runs cpd, or restore a backup",
 		    store->path, mdb_strerror(rc));
@@ -184,9 +191,10 @@ static enum cpd_error store_start(struct store *store, const struct store_option
 	error = schema_settle(store, migrations, &schema);
 	if (!error)
 		error = writer_start(store);
-	/* The names of the files must survive with the bytes in them. */
+	/* The names must survive with the bytes in them. Not only of a new file: the start that made it may have
+	 * been cut off before it came here. */
 	if (!error)
-		error = file_sync_folder(store->path);
+		error = file_sync_names(store);
 	if (error)
 		*problem = file_problem("cannot write the store in %s: %s; look at the disk and its free space", store->path, cpd_error_text(error));
 	return error;

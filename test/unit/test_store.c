@@ -713,6 +713,20 @@ static void cut_off_and_garbage_files_are_refused_without_a_crash(void **state)
 	expect_refused(fixture, "is not a store");
 }
 
+static void a_start_that_was_cut_off_is_not_in_the_way(void **state)
+{
+	struct fixture *fixture = *state;
+	char path[600];
+	int fd;
+
+	snprintf(path, sizeof(path), "%s/data.mdb.part", fixture->folder);
+	fd = open(path, O_WRONLY | O_CREAT, 0600);
+	assert_int_equal(write(fd, "half", 4), 4);
+	close(fd);
+	fixture_open(fixture);
+	assert_int_equal(access(path, F_OK), -1);
+}
+
 static void a_path_that_is_wrong_is_told(void **state)
 {
 	struct fixture *fixture = *state;
@@ -775,6 +789,7 @@ int main(void)
 		STORE_TEST(a_newer_schema_is_refused_and_left_alone),
 		STORE_TEST(one_damaged_schema_row_does_not_close_the_store),
 		STORE_TEST(cut_off_and_garbage_files_are_refused_without_a_crash),
+		STORE_TEST(a_start_that_was_cut_off_is_not_in_the_way),
 		STORE_TEST(a_path_that_is_wrong_is_told),
 		STORE_TEST(read_only_reads_and_never_writes),
 	};
