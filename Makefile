@@ -115,6 +115,7 @@ $(BUILD)/test/unit/test_%: $(BUILD)/obj/test/unit/test_%.o $(LIBS_ALL) $(LIBSHEL
 
 -include test/sim/sim.mk
 -include test/bench/bench.mk
+-include test/crash/crash.mk
 
 # Installs what is missing (apt), says what; nothing where it is there.
 deps:
@@ -144,7 +145,7 @@ mutants: deps
 .PHONY: mutants
 
 unit: $(UNIT)
-tests: unit $(BUILD)/test/sim/sim $(BENCH)
+tests: unit $(BUILD)/test/sim/sim $(BENCH) $(BUILD)/test/crash/crash
 
 layers: $(LIBS_ALL)
 	$(Q)BUILD=$(BUILD) CC=$(CC) test/layers.sh

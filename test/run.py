@@ -77,6 +77,13 @@ def main():
     plan.append(("simulator", [os.path.join(BUILD, "test/sim/sim"), "--seeds", seeds, "--jobs", str(os.cpu_count() or 1)], 7200 if FULL else 900, None))
     if FULL:
         plan.append(("simulator (asan, ubsan)", [os.path.join(BUILD, "asan/test/sim/sim"), "--seeds", "1..100", "--jobs", str(os.cpu_count() or 1)], 3600, None))
+    crash = os.path.join(BUILD, "test/crash/crash")
+    many = ["--seeds", "1..8", "--images", "104000", "--messages", "150", "--jobs", "2", "--minutes", "35"]
+    plan.append(("power cuts", [crash, *(many if FULL else ["--seeds", "1", "--images", "2500"])], 3000 if FULL else 300, None))
+    for broken in ("nosync", "nometasync", "early"):
+        plan.append((f"power cuts, {broken}", [crash, "--broken", broken, "--messages", "20", "--images", "400"], 120, None))
+    if FULL:
+        plan.append(("power cuts (asan, ubsan)", [os.path.join(BUILD, "asan/test/crash/crash"), "--images", "800", "--jobs", "2"], 600, None))
     for script in sorted(os.listdir("test/system")):
         if script.startswith("test_") and script.endswith(".py"):
             plan.append((script[:-3].replace("test_", "system "), [sys.executable, os.path.join("test/system", script)], 900, None))
