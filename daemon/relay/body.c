@@ -18,7 +18,8 @@ void body_in_free(struct body_in *body)
 {
 	if (!body)
 		return;
-	trailer_clear(&body->trailer);
+	for (size_t i = 0; i < body->offer_count; i++)
+		trailer_clear(&body->offers[i].trailer);
 	free(body->envelope);
 	free(body);
 }
@@ -53,8 +54,10 @@ static struct body_in *body_in_make(struct relay *relay, const struct message *m
 	body = calloc(1, sizeof(*body));
 	if (!body)
 		return NULL;
-	trailer_init(&body->trailer);
 	body->id = message->header.id;
+	body->supersedes = message->header.supersedes;
+	body->kind = message->header.kind;
+	body->precedence = message->header.precedence;
 	body->leaves = tree_leaf_count(message->header.large_length);
 	body->envelope = malloc(message->bytes.len);
 	if (!body->envelope || map_put(&relay->bodies, map_key_id(&body->id), body)) {
@@ -82,7 +85,7 @@ static bool is_bodiless(const struct relay *relay, const struct custody *custody
  * a turn not yet committed has let go with its envelope: custody of them would be custody of nothing. */
 static void held_take(struct body_in *body, const struct relay_event *event, const struct custody *custody)
 {
-	if (event->link && !(custody && custody->flags & CUSTODY_IS_PARTIAL))
+	if (!(custody && custody->flags & CUSTODY_IS_PARTIAL))
 		return;
 	for (uint32_t i = 0; i < body->leaves; i++) {
 		if (!bit_is_set(event->held, i))
@@ -94,36 +97,67 @@ static void held_take(struct body_in *body, const struct relay_event *event, con
 
 /* One offer a neighbour: a header that comes again from it takes the place of the former. That one is void
  * by then (PROTOCOL.md section 7), or, when it was held and released there, is answered now: nobody else
- * would. Of more neighbours than there is room for, the rest offer again. */
-static void offer_note(struct relay *relay, struct body_in *body, uint32_t link, uint64_t serial)
+ * would. False: of more neighbours than there is room for, the rest must offer again. */
+static bool offer_note(struct relay *relay, struct body_in *body)
 {
+	const struct relay_event *event = relay->event;
 	struct relay_effect *effect;
+	struct offer *offer;
 	size_t i = 0;
 
-	while (i < body->offer_count && body->offers[i].link != link)
+	while (i < body->offer_count && body->offers[i].link != event->link)
 		i++;
 	if (i == sizeof(body->offers) / sizeof(body->offers[0]))
-		return;
+		return false;
+	offer = &body->offers[i];
 	if (i == body->offer_count) {
+		trailer_init(&offer->trailer);
 		body->offer_count++;
-	} else if (body->offers[i].serial != serial) {
+	} else if (offer->serial != event->serial) {
 		effect = effect_add(relay, EFFECT_SETTLE);
-		effect->link = link;
-		effect->serial = body->offers[i].serial;
+		effect->link = event->link;
+		effect->serial = offer->serial;
 		effect->reason = REFUSED_BUSY;
 	}
-	body->offers[i] = (struct offer){ link, serial };
+	offer->link = event->link;
+	offer->serial = event->serial;
+	if (trailer_copy(event->trailer, &offer->trailer))
+		relay->failed = true;
+	return true;
 }
 
-static void offers_settle(struct relay *relay, struct body_in *body, enum cpd_reason reason)
+static void offer_settle(struct relay *relay, const struct offer *offer, enum cpd_reason reason)
 {
-	for (size_t i = 0; i < body->offer_count; i++) {
-		struct relay_effect *effect = effect_add(relay, EFFECT_SETTLE);
-		effect->link = body->offers[i].link;
-		effect->serial = body->offers[i].serial;
-		effect->reason = reason;
-	}
-	body->offer_count = 0;
+	struct relay_effect *effect = effect_add(relay, EFFECT_SETTLE);
+
+	effect->link = offer->link;
+	effect->serial = offer->serial;
+	effect->reason = reason;
+}
+
+/* Who offered it offers it again later; its leaves wait in the store. */
+static void body_put_off(struct relay *relay, struct body_in *body)
+{
+	for (size_t i = 0; i < body->offer_count; i++)
+		offer_settle(relay, &body->offers[i], REFUSED_BUSY);
+	body_in_drop(relay, &body->id);
+}
+
+/* A body takes the place of a less urgent one, else a backlog of those would hold up a FLASH. */
+static bool body_has_place(struct relay *relay, enum precedence precedence)
+{
+	struct body_in *body, *least = NULL;
+	size_t at = 0;
+
+	if (relay->bodies.count < BODIES_IN)
+		return true;
+	while ((body = map_next(&relay->bodies, &at)))
+		if (body->precedence < precedence && (!least || body->precedence < least->precedence))
+			least = body;
+	if (!least)
+		return false;
+	body_put_off(relay, least);
+	return true;
 }
 
 /* No leaf came for a while: its sender may have nothing more to send, since a receipt or a withdrawal
@@ -136,9 +170,7 @@ void body_check(struct relay *relay, struct custody *custody)
 	    || custody->id.sequence < floor_of(relay, custody->id.origin, custody->id.epoch);
 
 	if (body && (is_over || body->held_count == body->checked_count)) {
-		offers_settle(relay, body, REFUSED_BUSY);
-		/* its place is for another; an offer that comes again finds its leaves in the store */
-		body_in_drop(relay, &custody->id);
+		body_put_off(relay, body);      /* its place is for another */
 		body = NULL;
 	}
 	if (!is_over) {
@@ -164,16 +196,16 @@ bool body_take(struct relay *relay, enum cpd_reason *reason)
 	bool is_under_way;
 
 	*reason = REFUSED_NONE;
-	if (is_bodiless(relay, custody))
-		return true;
+	if (!event->link || is_bodiless(relay, custody))
+		return true;             /* what is authored here brings its leaves in the same turn */
 	body = map_get(&relay->bodies, map_key_id(&message->message.header.id));
-	if (!body && relay->bodies.count >= BODIES_IN) {
+	if (!body && !body_has_place(relay, message->message.header.precedence)) {
 		*reason = REFUSED_BUSY;
 		return false;
 	}
 	is_under_way = body != NULL;     /* then it knows better than the disk what is held */
 	body = body_in_make(relay, &message->message);
-	if (!body || (event->trailer && trailer_copy(event->trailer, &body->trailer))) {
+	if (!body) {
 		relay->failed = true;
 		return false;
 	}
@@ -183,6 +215,10 @@ bool body_take(struct relay *relay, enum cpd_reason *reason)
 	if (body->held_count == body->leaves) {
 		body_in_drop(relay, &message->message.header.id);
 		return true;
+	}
+	if (!offer_note(relay, body)) {
+		*reason = REFUSED_BUSY;
+		return false;
 	}
 	if (!custody) {
 		custody = custody_make(relay, &message->message.header.id);
@@ -206,7 +242,6 @@ bool body_take(struct relay *relay, enum cpd_reason *reason)
 	}
 	custody->flags |= CUSTODY_IS_PARTIAL | CUSTODY_HAS_ENVELOPE;
 	custody_changed(relay, custody);
-	offer_note(relay, body, event->link, event->serial);
 	if (!custody->timer_ms)
 		timer_set(relay, custody, relay->now.custody_ms + BODY_CHECK_MS);
 	effect = effect_add(relay, EFFECT_WANT);
@@ -217,18 +252,26 @@ bool body_take(struct relay *relay, enum cpd_reason *reason)
 	return false;
 }
 
+/* Each neighbour offered it for recipients of its own, and hears that we have it for those. */
 static void body_complete(struct relay *relay, struct body_in *body)
 {
 	struct custody *custody = custody_of(relay, &body->id);
 	struct message message;
-	enum cpd_reason reason = REFUSED_MALFORMED;
+	struct hash8 hash;
 	enum cpd_error error = message_decode((struct slice){ body->envelope, body->envelope_len }, &message);
 
 	if (error == CPD_ERR_NOMEM)
 		relay->failed = true;        /* no word on the message, which was decoded before */
-	if (custody && !error)
-		accept_take(relay, &message, &custody->hash, body->is_suspect, &body->trailer, relay->event->link, &reason);
-	offers_settle(relay, body, reason);
+	if (custody)
+		hash = custody->hash;
+	for (size_t i = 0; i < body->offer_count; i++) {
+		const struct offer *offer = &body->offers[i];
+		enum cpd_reason reason = REFUSED_MALFORMED;
+
+		if (custody && !error)
+			accept_take(relay, &message, &hash, body->is_suspect, &offer->trailer, offer->link, &reason);
+		offer_settle(relay, offer, reason);
+	}
 	body_in_drop(relay, &body->id);
 }
 

@@ -73,16 +73,17 @@ struct peer {                        /* what is known of a node from its presenc
 struct latest { uint32_t origin; message_kind kind; struct message_id id; };
 
 /* A large body that is coming in: complete when every leaf is there. */
-struct offer { uint32_t link; uint64_t serial; };
+struct offer { uint32_t link; uint64_t serial; struct trailer trailer; };   /* trailer: owned */
 struct body_in {
-	struct message_id id;
+	struct message_id id, supersedes;
+	message_kind kind;
+	enum precedence precedence;
 	uint32_t leaves, held_count;
 	uint32_t checked_count;      /* held_count when its timer was due */
 	uint8_t held[LIMIT_LEAVES / 8 + 1];
 	uint8_t *envelope;           /* owned */
 	size_t envelope_len;
-	struct trailer trailer;      /* of the newest offer */
-	struct offer offers[8];
+	struct offer offers[8];      /* each names recipients of its own: all of them are served */
 	size_t offer_count;
 	bool is_suspect;
 };

@@ -393,19 +393,27 @@ static void add_key(struct message_id keys[RELAY_KEYS_MAX], size_t *count, const
 	keys[(*count)++] = *id;
 }
 
+static void add_message_keys(const struct relay *relay, struct message_id keys[RELAY_KEYS_MAX], size_t *count,
+    const struct message_id *id, message_kind kind, const struct message_id *supersedes)
+{
+	const struct latest *latest = map_get(&relay->latest, map_key_pair(id->origin, kind));
+
+	add_key(keys, count, id);
+	add_key(keys, count, supersedes);
+	if (latest)
+		add_key(keys, count, &latest->id);
+}
+
 size_t relay_keys_of(const struct relay *relay, const struct relay_event *event, struct message_id keys[RELAY_KEYS_MAX])
 {
+	const struct body_in *body;
 	size_t count = 0;
 
 	switch (event->type) {
 	case RELAY_MESSAGE: {
 		const struct header *header = &event->message->message.header;
-		const struct latest *latest = map_get(&relay->latest, map_key_pair(header->id.origin, header->kind));
 
-		add_key(keys, &count, &header->id);
-		add_key(keys, &count, &header->supersedes);
-		if (latest)
-			add_key(keys, &count, &latest->id);
+		add_message_keys(relay, keys, &count, &header->id, header->kind, &header->supersedes);
 		break;
 	}
 	case RELAY_RECEIPTS:
@@ -416,10 +424,14 @@ size_t relay_keys_of(const struct relay *relay, const struct relay_event *event,
 		if (event->ref.type == ITEM_TYPE_MESSAGE)
 			add_key(keys, &count, &event->ref.id);
 		break;
-	case RELAY_LEAF: case RELAY_OPERATE: case RELAY_TIMER: {
+	case RELAY_LEAF:               /* the last one brings its message in */
+		body = map_get(&relay->bodies, map_key_id(&event->id));
+		if (body)
+			add_message_keys(relay, keys, &count, &body->id, body->kind, &body->supersedes);
+		break;
+	case RELAY_OPERATE: case RELAY_TIMER:
 		add_key(keys, &count, &event->id);
 		break;
-	}
 	case RELAY_ROWS:
 		for (size_t i = 0; event->is_reroute && i < event->row_count; i++)
 			if (event->rows[i].ref.type == ITEM_TYPE_MESSAGE)

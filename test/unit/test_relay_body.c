@@ -208,6 +208,81 @@ static void a_large_body_that_may_not_go_on_is_refused_before_its_leaves(void **
 	assert_null(box_held(box, &header.id));
 }
 
+/* Each of two neighbours is told that we have its copies: so we must have those of both. */
+static void two_offers_of_half_a_body_are_both_served(void **state)
+{
+	BOX;
+	struct header header = large_of(901, 1, DESK);
+	uint32_t first[] = { DESK }, second[] = { DESK + 1 };
+	struct trailer by_a = trailer_by(NSP_A, 0), by_b = trailer_by(NSP_B, 0);
+	const uint8_t none = 0;
+	struct relay_event one, two;
+
+	header.nodes[header.node_count++] = DESK + 1;
+	by_a.recipients = first;
+	by_b.recipients = second;
+	by_a.recipient_count = by_b.recipient_count = 1;
+	one = offer_of(box, NSP_A, &header, &by_a, &none);
+	assert_int_equal(play(box, &one), CPD_OK);
+	two = offer_of(box, NSP_B, &header, &by_b, &none);
+	assert_int_equal(play(box, &two), CPD_OK);
+	for (uint32_t i = 0; i < LEAVES; i++)
+		leaf(box, NSP_B, &header, i);
+	assert_int_equal(settled(box, one.serial), REFUSED_NONE);
+	assert_int_equal(settled(box, two.serial), REFUSED_NONE);
+	assert_int_equal(box_recipient(box, &header.id, DESK)->hop, HOP_QUEUED);
+	assert_int_equal(box_recipient(box, &header.id, DESK + 1)->hop, HOP_QUEUED);
+}
+
+static void a_whole_large_message_stops_the_one_it_supersedes(void **state)
+{
+	BOX;
+	struct header old = header_of(KIND_TEXT, NSP_A, 1, DESK), header = large_of(NSP_A, 2, DESK);
+
+	assert_int_equal(arrive(box, NSP_A, &old, 0), REFUSED_NONE);
+	header.supersedes = old.id;
+	offer(box, NSP_A, &header, 0, 0);
+	for (uint32_t i = 0; i < LEAVES; i++)
+		leaf(box, NSP_A, &header, i);
+	assert_int_equal(box_recipient(box, &old.id, DESK)->hop, HOP_ENDED);
+	assert_int_equal(box->row_count, 1);
+}
+
+static void a_whole_large_state_takes_the_place_of_the_last(void **state)
+{
+	BOX;
+	struct header old = header_of(KIND_STATUS, NSP_A, 1, DESK), header = header_of(KIND_STATUS, NSP_A, 2, DESK);
+
+	assert_int_equal(arrive(box, NSP_A, &old, 0), REFUSED_NONE);
+	header.body = (struct slice){ 0 };
+	header.large_length = LENGTH;
+	offer(box, NSP_A, &header, 0, 0);
+	for (uint32_t i = 0; i < LEAVES; i++)
+		leaf(box, NSP_A, &header, i);
+	assert_null(box_held(box, &old.id));
+	assert_int_equal(box->row_count, 1);
+}
+
+static void a_flash_body_takes_the_place_of_a_lesser_one(void **state)
+{
+	BOX;
+	struct header header = large_of(NSP_A, 1, DESK), flash = large_of(NSP_B, 1, DESK), more = large_of(NSP_B, 2, DESK);
+	uint64_t first;
+
+	assert_int_equal(offer(box, NSP_A, &header, 0, 0), NOT_SETTLED);
+	first = box->serial;
+	for (header.id.sequence = 2; header.id.sequence <= 64; header.id.sequence++)
+		assert_int_equal(offer(box, NSP_A, &header, 0, 0), NOT_SETTLED);
+	flash.precedence = PRECEDENCE_FLASH;
+	assert_int_equal(offer(box, NSP_B, &flash, 0, 0), NOT_SETTLED);
+	assert_int_equal(effects_of(box, EFFECT_WANT), 1);
+	/* the other is told to come again; which it is does not matter, but it is one */
+	assert_int_equal(effects_of(box, EFFECT_SETTLE), 1);
+	assert_true(effect_of(box, EFFECT_SETTLE)->serial >= first);
+	assert_int_equal(effect_of(box, EFFECT_SETTLE)->reason, REFUSED_BUSY);
+	assert_int_equal(offer(box, NSP_B, &more, 0, 0), REFUSED_BUSY);
+}
+
 /* ---------------------------------------------------------------- sending */
 
 static void want(struct box *box, uint32_t link, struct item_ref ref, uint8_t held)
@@ -228,6 +303,18 @@ static struct header sends_large(struct box *box)
 	assert_int_equal(play(box, &event), CPD_OK);
 	assert_int_equal(box->row_count, 1);
 	return header;
+}
+
+static void an_own_large_body_needs_no_place_among_those_that_come_in(void **state)
+{
+	BOX;
+	struct header header = large_of(NSP_A, 1, DESK), own;
+
+	for (header.id.sequence = 1; header.id.sequence <= 64; header.id.sequence++)
+		assert_int_equal(offer(box, NSP_A, &header, 0, 0), NOT_SETTLED);
+	own = sends_large(box);
+	assert_non_null(box_held(box, &own.id));
+	assert_true(box_has_envelope(box, &own.id));
 }
 
 static void a_neighbour_is_sent_the_leaves_it_lacks(void **state)
@@ -301,6 +388,11 @@ int main(void)
 		CASE(a_body_that_nobody_goes_on_with_leaves_its_place_to_another),
 		CASE(a_receipt_does_not_stop_the_timer_of_half_a_body),
 		CASE(a_large_body_that_may_not_go_on_is_refused_before_its_leaves),
+		CASE(two_offers_of_half_a_body_are_both_served),
+		CASE(a_whole_large_message_stops_the_one_it_supersedes),
+		CASE(a_whole_large_state_takes_the_place_of_the_last),
+		CASE(a_flash_body_takes_the_place_of_a_lesser_one),
+		CASE(an_own_large_body_needs_no_place_among_those_that_come_in),
 		CASE(a_neighbour_is_sent_the_leaves_it_lacks),
 		CASE(without_its_header_no_leaf_goes),
 		CASE(a_large_flash_is_never_dropped_in_transit),
