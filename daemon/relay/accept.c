@@ -366,6 +366,12 @@ static bool is_served(const struct recipient *recipient, const struct trailer *t
 	return recipient->hop != HOP_NONE && trailer->retry <= recipient->retry && !came_back;
 }
 
+/* What its origin has ended is not sent on when a neighbour gives it back. */
+static bool is_over(const struct custody *custody)
+{
+	return custody->flags & CUSTODY_IS_ORIGIN && custody->flags & CUSTODY_IS_CLOSED;
+}
+
 static bool trace_names(const struct trailer *trailer, uint32_t node)
 {
 	for (size_t i = 0; i < trailer->trace_count; i++)
@@ -379,6 +385,8 @@ static bool needs_serving(const struct relay *relay, const struct custody *custo
 {
 	const struct recipient *recipient = custody ? custody_recipient(custody, node) : NULL;
 
+	if (custody && is_over(custody))
+		return false;
 	return !recipient || (!is_answered(relay, custody, recipient, trailer->after_epoch)
 	    && !is_served(recipient, trailer, trace_names(trailer, relay->config.self)));
 }
@@ -438,6 +446,8 @@ static bool serve(struct relay *relay, struct custody *custody, uint32_t node, c
 	struct recipient *recipient = custody_recipient(custody, node);
 	bool is_known = recipient != NULL;
 
+	if (is_over(custody))
+		return false;
 	if (!is_known) {
 		recipient_make_room(custody);
 		recipient = custody_add_recipient(custody, node);
@@ -579,6 +589,8 @@ void handle_message(struct relay *relay)
 	if (reason)
 		journal(relay, reason == REFUSED_ID_CONFLICT ? JOURNAL_ID_CONFLICT : JOURNAL_REFUSED, custody,
 		    header->id.origin, relay->event->link, LEVEL_NONE, reason);
+	if (reason && !relay->event->link)
+		relay->counters.next_sequence = header->id.sequence;   /* not taken: its author is told so */
 	settle(relay, reason);
 }
 

@@ -128,6 +128,35 @@ static void the_origin_decides_on_expiry_without_any_clock(void **state)
 	assert_true(box_held(box, &id)->flags & CUSTODY_IS_EXPIRED);
 }
 
+/* A neighbour whose own way leads through us gives our message back to us. */
+static void what_the_origin_has_ended_is_not_sent_when_it_comes_round(void **state)
+{
+	BOX;
+	struct header header = header_of(KIND_TEXT, SELF, 1, DESK);
+	struct trailer trailer = trailer_by(SELF, 0);
+
+	author(box, &header);
+	assert_int_equal(passed(box, CP_A).id.sequence, header.id.sequence);
+	assert_int_equal(operate(box, &header.id, ACT_WITHDRAW), CPD_OK);
+	trailer.trace[trailer.trace_count++].node = CP_A;
+	assert_int_equal(arrive_with(box, CP_A, &header, &trailer), REFUSED_NONE);
+	assert_int_equal(box->row_count, 0);
+	assert_true(is_silent(box, CP_B));
+}
+
+static void what_is_refused_to_its_author_takes_no_number(void **state)
+{
+	BOX;
+	struct header header = header_of(KIND_TEXT, SELF, 1, DESK);
+	uint64_t next = relay_next_sequence(box->relay);
+
+	header.node_count = 0;
+	header.groups[header.group_count++] = (struct group_ref){ 40, 1 };
+	author(box, &header);
+	assert_null(box_held(box, &header.id));
+	assert_int_equal(relay_next_sequence(box->relay), next);
+}
+
 static void withdrawal_ends_what_waits_and_is_told(void **state)
 {
 	BOX;
@@ -357,6 +386,8 @@ int main(void)
 		CASE(a_copy_that_waits_is_not_queued_twice_by_a_retry),
 		CASE(expiry_at_the_origin_ends_with_a_journal_line_for_each_recipient),
 		CASE(the_origin_decides_on_expiry_without_any_clock),
+		CASE(what_the_origin_has_ended_is_not_sent_when_it_comes_round),
+		CASE(what_is_refused_to_its_author_takes_no_number),
 		CASE(withdrawal_ends_what_waits_and_is_told),
 		CASE(a_newer_message_supersedes_the_one_it_names),
 		CASE(nobody_supersedes_anothers_message),
