@@ -257,8 +257,10 @@ static bool passes_presence(const struct relay *relay, uint32_t to, const struct
 	const struct certificate *receiver = directory_certificate(relay->config.directory, to);
 	const struct certificate *subject = directory_certificate(relay->config.directory, about);
 
-	if (to == about || about == relay->config.self)
+	if (about == relay->config.self)
 		return false;
+	if (to == about)
+		return is_link_new;      /* a node whose store was set back learns of it by its own later word */
 	if (relay->config.passes_presence_to_nsps || !receiver || receiver->role != ROLE_ID_NSP)
 		return true;
 	/* Who has begun a new epoch may have lost its disk: every origin must hear of that, else what it keeps
@@ -446,7 +448,8 @@ void handle_heard(struct relay *relay)
 
 	if (told->node == relay->config.self) {
 		/* Somebody knows us further on than we are: our store or our whole box was put back. */
-		if (told->epoch > relay->config.epoch)
+		if (told->epoch > relay->config.epoch
+		    || (told->epoch == relay->config.epoch && told->counter > relay->presence_counter))
 			effect_add(relay, EFFECT_RAISE_EPOCH)->epoch = told->epoch + 1;
 		return;
 	}

@@ -165,7 +165,7 @@ static void own_presence_of_a_later_epoch_raises_ours(void **state)
 {
 	BOX;
 
-	heard(box, CP_A, &(struct presence){ .node = SELF, .epoch = SELF_EPOCH, .counter = 99 });
+	heard(box, CP_A, &(struct presence){ .node = SELF, .epoch = SELF_EPOCH - 1, .counter = 99 });
 	assert_int_equal(effects_of(box, EFFECT_RAISE_EPOCH), 0);
 	heard(box, CP_A, &(struct presence){ .node = SELF, .epoch = SELF_EPOCH + 3, .counter = 1 });
 	assert_int_equal(effect_of(box, EFFECT_RAISE_EPOCH)->epoch, SELF_EPOCH + 4);
@@ -488,6 +488,46 @@ static void receipts_of_strangers_leave_room_for_the_recipients(void **state)
 		assert_int_equal(box_recipient(box, &header.id, members[i])->hop, HOP_QUEUED);
 }
 
+/* ---------------------------------------------------------------- a store that was set back */
+
+static void own_word_is_heard(struct box *box, uint32_t epoch, uint64_t counter)
+{
+	heard(box, CP_A, &(struct presence){ .node = SELF, .epoch = epoch, .counter = counter });
+}
+
+/* It has authored nothing since, so that no hello tells; but every word of it would be taken for an old one. */
+static void a_node_that_hears_a_later_word_of_its_own_begins_an_epoch(void **state)
+{
+	BOX;
+	uint64_t counter;
+
+	pass_time(box, 1000);
+	counter = effect_of(box, EFFECT_ANNOUNCE)->presence.counter;
+	own_word_is_heard(box, SELF_EPOCH, counter);
+	assert_null(effect_of(box, EFFECT_RAISE_EPOCH));
+	own_word_is_heard(box, SELF_EPOCH - 1, counter + 1000);
+	assert_null(effect_of(box, EFFECT_RAISE_EPOCH));
+	own_word_is_heard(box, SELF_EPOCH, counter + 1);
+	assert_non_null(effect_of(box, EFFECT_RAISE_EPOCH));
+	assert_int_equal(effect_of(box, EFFECT_RAISE_EPOCH)->epoch, SELF_EPOCH + 1);
+}
+
+static void a_neighbour_is_told_its_own_last_word_when_a_session_begins(void **state)
+{
+	BOX;
+	const struct relay_effect *told;
+
+	node_is_heard(box, NSP_A, NSP_A, 7, SELF, 0);
+	for (size_t i = 0; i < box->effect_count; i++)
+		assert_false(box->effects[i].type == EFFECT_PRESENCE && box->effects[i].link == NSP_A);
+	link_is(box, NSP_A, false);
+	link_is(box, NSP_A, true);
+	told = effect_of(box, EFFECT_PRESENCE);
+	assert_non_null(told);
+	assert_int_equal(told->link, NSP_A);
+	assert_int_equal(told->node, NSP_A);
+}
+
 int main(void)
 {
 #define CASE(name) cmocka_unit_test_setup_teardown(name, open_box, close_box)
@@ -515,6 +555,8 @@ int main(void)
 		CASE(an_unknown_group_is_refused_for_now),
 		CASE(a_bitmap_names_the_members_to_serve),
 		CASE(receipts_of_strangers_leave_room_for_the_recipients),
+		CASE(a_node_that_hears_a_later_word_of_its_own_begins_an_epoch),
+		CASE(a_neighbour_is_told_its_own_last_word_when_a_session_begins),
 	};
 	return cmocka_run_group_tests(tests, NULL, NULL);
 }
