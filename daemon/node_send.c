@@ -16,6 +16,12 @@ void send_forget_tree(struct node_link *link)
 
 /* ---------------------------------------------------------------- building items */
 
+/* The custody record says that it is here: then it was damaged, and was set aside. */
+static enum cpd_error is_lost(enum cpd_error error)
+{
+	return error == CPD_ERR_NOT_FOUND ? CPD_ERR_DAMAGED : error;
+}
+
 static enum cpd_error build_message(struct node *node, struct node_link *link, const struct item_ref *ref, const struct moment *now,
     uint8_t *buf, size_t *len)
 {
@@ -30,7 +36,7 @@ static enum cpd_error build_message(struct node *node, struct node_link *link, c
 	if (!error)
 		error = relay_make_trailer(node->relay, &custody, ref, link->neighbour, now, &trailer);
 	if (!error)
-		error = node_load(node, TABLE_ENVELOPES, &key, &envelope, &envelope_len);
+		error = is_lost(node_load(node, TABLE_ENVELOPES, &key, &envelope, &envelope_len));
 	if (!error)
 		error = message_item_encode((struct slice){ envelope, envelope_len }, &trailer, buf, len);
 	free(envelope);
@@ -75,7 +81,7 @@ static enum cpd_error tree_load(struct node *node, struct node_link *link, const
 		uint8_t *leaf;
 		size_t len;
 
-		error = node_load(node, TABLE_LEAVES, &key, &leaf, &len);
+		error = is_lost(node_load(node, TABLE_LEAVES, &key, &leaf, &len));
 		if (error)
 			break;
 		error = tree_add_leaf(link->tree, (struct slice){ leaf, len });
@@ -99,7 +105,7 @@ static enum cpd_error build_leaf(struct node *node, struct node_link *link, cons
 	if (!error)
 		error = tree_path(link->tree, ref->index, &path);
 	if (!error)
-		error = node_load(node, TABLE_LEAVES, &key, &leaf, &leaf_len);
+		error = is_lost(node_load(node, TABLE_LEAVES, &key, &leaf, &leaf_len));
 	if (error)
 		return error;
 	error = leaf_item_encode(&ref->id, ref->index, (struct slice){ leaf, leaf_len }, &path, buf, len);
@@ -154,6 +160,11 @@ static bool send_one(struct node *node, struct node_link *link, enum precedence 
 			log_line(LOG_ERR, "item-void", "msg=%s link=%u error=\"%s\"", message_id_format(&ref.id, id), link->neighbour,
 			    cpd_error_text(error));
 		relay_item_gone(node->relay, link->neighbour, &ref);
+		if (error == CPD_ERR_DAMAGED) {
+			struct relay_event event = { .type = RELAY_LOST, .id = ref.id };
+			gather_event(node, &event);
+			return false;
+		}
 	}
 	node->wants_fill = true;        /* more void rows than one pass takes */
 	node_wake(node);

@@ -688,3 +688,23 @@ void handle_refused(struct relay *relay)
 	if (custody)
 		refused_for_good(relay, custody, ref, relay->event->link, relay->event->reason);
 }
+
+/* Nobody can be served with bytes that are gone. A relay lets its recipients go, so that the origin's next offer
+ * is taken into custody again instead of being known as waiting; an origin has nothing to offer any more, and
+ * tells its author. */
+void handle_lost(struct relay *relay)
+{
+	struct custody *custody = custody_of(relay, &relay->event->id);
+
+	if (!custody || !(custody->flags & CUSTODY_HAS_ENVELOPE) || custody->flags & CUSTODY_IS_PARTIAL)
+		return;
+	body_lost(relay, &custody->id);
+	for (size_t i = 0; i < custody->recipient_count; i++)
+		if (custody->recipients[i].hop == HOP_QUEUED || custody->recipients[i].hop == HOP_UNROUTED)
+			custody->recipients[i].hop = HOP_NONE;
+	rows_tidy(relay, custody);
+	envelope_drop(relay, custody);
+	if (custody->flags & CUSTODY_IS_ORIGIN && !(custody->flags & CUSTODY_IS_CLOSED))
+		origin_end(relay, custody, LEVEL_UNDELIVERABLE, 0, JOURNAL_UNDELIVERABLE);
+	release_if_passed(relay, custody);
+}

@@ -389,6 +389,17 @@ void body_forget(struct neighbour *neighbour, const struct item_ref *ref)
 		body_out_end(neighbour, body);
 }
 
+void body_lost(struct relay *relay, const struct message_id *id)
+{
+	const struct item_ref ref = { .type = ITEM_TYPE_LEAF, .id = *id };
+
+	for (size_t i = 0; i < relay->link_count; i++) {
+		struct body_out *body = body_out_of(relay->links[i], &ref);
+		if (body)
+			body_out_end(relay->links[i], body);
+	}
+}
+
 void body_leaf_ended(struct neighbour *neighbour, const struct item_ref *ref, bool is_held)
 {
 	struct body_out *body = body_out_of(neighbour, ref);

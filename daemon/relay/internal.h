@@ -161,6 +161,7 @@ void handle_message(struct relay *relay);
 void enqueue_marked(struct relay *relay, struct custody *custody);
 void handle_acked(struct relay *relay);
 void handle_refused(struct relay *relay);
+void handle_lost(struct relay *relay);
 /* Ends what is queued for recipients that keep() refuses; deletes rows that serve nobody. */
 void rows_tidy(struct relay *relay, struct custody *custody);
 void release_if_passed(struct relay *relay, struct custody *custody);
@@ -201,6 +202,8 @@ bool body_next(struct neighbour *neighbour, enum precedence precedence, struct i
 void body_forget(struct neighbour *neighbour, const struct item_ref *ref);
 /* The link is done with a leaf; is_held: the neighbour has it. */
 void body_leaf_ended(struct neighbour *neighbour, const struct item_ref *ref, bool is_held);
+/* Its leaves are damaged: none goes out any more. */
+void body_lost(struct relay *relay, const struct message_id *id);
 void body_in_free(struct body_in *body);
 
 /* operate.c */

@@ -223,6 +223,8 @@ void relay_item_gone(struct relay *relay, uint32_t link, const struct item_ref *
 	struct neighbour *neighbour = neighbour_of(relay, link);
 	struct window_entry *entry;
 
+	if (neighbour && ref->type == ITEM_TYPE_LEAF)
+		body_leaf_ended(neighbour, ref, true);  /* until the next WANT tells otherwise */
 	if (!neighbour || ref->type == ITEM_TYPE_LEAF)
 		return;
 	entry = window_find(&neighbour->windows[ref->precedence], ref->counter);

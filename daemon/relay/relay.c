@@ -429,7 +429,7 @@ size_t relay_keys_of(const struct relay *relay, const struct relay_event *event,
 		if (body)
 			add_message_keys(relay, keys, &count, &body->id, body->kind, &body->supersedes);
 		break;
-	case RELAY_OPERATE: case RELAY_TIMER:
+	case RELAY_OPERATE: case RELAY_TIMER: case RELAY_LOST:
 		add_key(keys, &count, &event->id);
 		break;
 	case RELAY_ROWS:
@@ -474,6 +474,7 @@ enum cpd_error relay_handle(struct relay *relay, const struct relay_event *event
 	case RELAY_ROWS:      handle_rows(relay); break;
 	case RELAY_OWN:       handle_own(relay); break;
 	case RELAY_TICK:      handle_tick(relay); break;
+	case RELAY_LOST:      handle_lost(relay); break;
 	case RELAY_DIRECTORY: reroute_soon(relay); break;
 	}
 	relay->event = NULL;

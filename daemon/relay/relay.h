@@ -79,6 +79,7 @@ enum relay_event_type {
 	RELAY_TIMER,        /* a row of the timers table is due */
 	RELAY_ROWS,         /* queue rows, answering WANT_ROWS */
 	RELAY_OWN,          /* own messages in retention, answering WANT_OWN */
+	RELAY_LOST,         /* the bytes of message `id` were damaged and set aside, though its record says they are here */
 	RELAY_TICK,         /* relay_next_deadline has come */
 	RELAY_DIRECTORY     /* the directory has changed: groups or nodes may be known now */
 };
@@ -99,7 +100,7 @@ struct relay_event {
 	struct item_ref ref;                     /* ACKED, REFUSED, RETURNED, WANTED */
 	enum cpd_reason reason;                  /* REFUSED; OPERATE refuse */
 	struct slice held;                       /* WANTED: leaf bitmap; MESSAGE with a large body: leaves on disk here */
-	struct message_id id;                    /* OPERATE, TIMER, LEAF; OWN answering WANT_FLOOR: its epoch */
+	struct message_id id;                    /* OPERATE, TIMER, LEAF, LOST; OWN answering WANT_FLOOR: its epoch */
 	int64_t due_ms;                          /* TIMER: as in the row's key */
 	uint32_t leaf_index; struct slice leaf;  /* LEAF, checked by the host with tree_verify_leaf */
 	enum relay_act act; const char *remark;  /* OPERATE; remark may be NULL */

@@ -172,6 +172,67 @@ static unsigned desk_has(const char *words, struct message_id *id)
 	return count;
 }
 
+/* It wrote nothing in between, so that no hello tells; but its word on itself would be an old one to everyone. */
+static void an_older_copy_that_wrote_nothing_begins_a_new_epoch(void **state)
+{
+	uint32_t epoch;
+
+	(void)state;
+	configs[0].timers.presence_ms = 100;
+	stop(0);
+	copy_store("344003-store", "copy");
+	start(0);
+	epoch = nodes[0]->epoch;
+	UNTIL(is_linked(0) && is_linked(1));
+	run_ms(2000);
+	assert_int_equal(nodes[0]->epoch, epoch);
+	stop(0);
+	copy_store("copy", "344003-store");
+	start(0);
+	UNTIL(nodes[0]->epoch == epoch + 1);
+	UNTIL(is_linked(0) && is_linked(1));
+	run_ms(500);
+	assert_int_equal(nodes[0]->epoch, epoch + 1);
+}
+
+/* ---------------------------------------------------------------- a damaged record */
+
+/* One byte of the stored envelope changes, as on a disk that rots. */
+static void damage_envelope(int which, const struct message_id *id)
+{
+	struct store *store = node_store(nodes[which]);
+	struct store_key key = store_key_id(id);
+	MDB_val place = { key.len, key.bytes }, value, put;
+	uint8_t bytes[1024];
+	MDB_txn *txn;
+
+	assert_int_equal(mdb_txn_begin(store->env, NULL, 0, &txn), 0);
+	assert_int_equal(mdb_get(txn, store->tables[TABLE_ENVELOPES], &place, &value), 0);
+	assert_true(value.mv_size <= sizeof(bytes));
+	memcpy(bytes, value.mv_data, value.mv_size);
+	bytes[value.mv_size / 2] ^= 1;
+	put = (MDB_val){ value.mv_size, bytes };
+	assert_int_equal(mdb_put(txn, store->tables[TABLE_ENVELOPES], &place, &put, 0), 0);
+	assert_int_equal(mdb_txn_commit(txn), 0);
+}
+
+static void a_damaged_message_ends_with_a_word_to_its_author_and_harms_no_other(void **state)
+{
+	struct answer damaged, sound;
+
+	(void)state;
+	stop(1);
+	UNTIL(!is_linked(0));
+	author(0, DESK, text("verrot"), 6, NULL, &damaged);
+	author(0, DESK, text("gaaf"), 6, NULL, &sound);
+	UNTIL(damaged.calls && sound.calls);
+	damage_envelope(0, &damaged.id);
+	start(1);
+	UNTIL(has_level(0, &sound.id, DESK, LEVEL_DELIVERED));
+	UNTIL(has_level(0, &damaged.id, DESK, LEVEL_UNDELIVERABLE));
+	assert_int_equal(store_count(node_store(nodes[0]), TABLE_QUEUE), 0);
+}
+
 /* What was written on the older copy before it met anyone has an id that is taken: it is written again. */
 static void words_under_a_taken_id_are_reissued(void **state)
 {
@@ -295,6 +356,8 @@ int main(void)
 		TEST(a_disk_error_ends_the_node_and_nothing_is_told_as_kept),
 		TEST(no_acknowledgement_leaves_when_the_receivers_commit_fails),
 		TEST(an_older_copy_begins_a_new_epoch),
+		TEST(an_older_copy_that_wrote_nothing_begins_a_new_epoch),
+		TEST(a_damaged_message_ends_with_a_word_to_its_author_and_harms_no_other),
 		TEST(words_under_a_taken_id_are_reissued),
 		TEST(a_large_body_arrives_whole),
 		TEST(what_was_read_is_kept_and_counted_when_it_is_not),

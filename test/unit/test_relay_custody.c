@@ -449,6 +449,48 @@ static void flash_is_never_dropped_in_transit(void **state)
 	assert_true(message_id_equal(&(struct message_id){ NSP_A, 1, 1 }, &(struct message_id){ NSP_A, 1, taken(box, CP_A).id.sequence }));
 }
 
+/* ---------------------------------------------------------------- damage */
+
+static void lose(struct box *box, const struct message_id *id)
+{
+	struct relay_event event = { .type = RELAY_LOST, .id = *id };
+
+	assert_int_equal(play(box, &event), CPD_OK);
+}
+
+/* The origin keeps it: its next offer must find a relay that takes it, not one that thinks it has it. */
+static void a_relay_whose_copy_is_damaged_takes_the_next_offer(void **state)
+{
+	BOX;
+	struct header header = header_of(KIND_TEXT, NSP_A, 1, DESK);
+
+	assert_int_equal(arrive(box, NSP_A, &header, 0), REFUSED_NONE);
+	lose(box, &header.id);
+	assert_int_equal(box->row_count, 0);
+	assert_int_equal(box_recipient(box, &header.id, DESK)->hop, HOP_NONE);
+	assert_int_equal(arrive(box, NSP_A, &header, 1), REFUSED_NONE);
+	assert_true(box_has_envelope(box, &header.id));
+	assert_int_equal(passed(box, CP_A).id.sequence, 1);
+}
+
+static void an_origin_whose_copy_is_damaged_tells_its_author(void **state)
+{
+	BOX;
+	struct header header = header_of(KIND_TEXT, SELF, 1, DESK);
+
+	author(box, &header);
+	lose(box, &header.id);
+	assert_int_equal(journal_of(box, JOURNAL_UNDELIVERABLE), 1);
+	assert_int_equal(box_recipient(box, &header.id, DESK)->level, LEVEL_UNDELIVERABLE);
+	assert_true(box_held(box, &header.id)->flags & CUSTODY_IS_CLOSED);
+	assert_int_equal(box->row_count, 0);
+	/* a copy that got away before may still arrive, and says so itself */
+	receipt(box, &header, (struct told){ .link = CP_A, .witness = DESK, .epoch = 1, .counter = 1, .level = LEVEL_DELIVERED });
+	assert_int_equal(box_recipient(box, &header.id, DESK)->level, LEVEL_DELIVERED);
+	lose(box, &header.id);                       /* said twice */
+	assert_int_equal(journal_of(box, JOURNAL_UNDELIVERABLE), 0);
+}
+
 int main(void)
 {
 #define CASE(name) cmocka_unit_test_setup_teardown(name, open_box, close_box)
@@ -477,6 +519,8 @@ int main(void)
 		CASE(a_relay_drops_for_age_what_a_trusted_clock_says_is_over_and_tells_the_origin),
 		CASE(a_relay_with_an_untrusted_clock_drops_nothing_for_age),
 		CASE(flash_is_never_dropped_in_transit),
+		CASE(a_relay_whose_copy_is_damaged_takes_the_next_offer),
+		CASE(an_origin_whose_copy_is_damaged_tells_its_author),
 	};
 	return cmocka_run_group_tests(tests, NULL, NULL);
 }
