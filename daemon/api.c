@@ -231,7 +231,7 @@ static void on_request(struct evhttp_request *request, void *context)
 		{ "/v1/status", api_status, false }, { "/v1/inbox", api_inbox, false }, { "/v1/outbox", api_outbox, false },
 		{ "/v1/queue", api_queue, false }, { "/v1/directory", api_directory, false }, { "/healthz", api_health, false },
 		{ "/metrics", api_metrics, false },
-		{ "/v1/events", api_events, false }, { "/v1/backup", api_backup, false }, { "/v1/messages", api_author, true }, { "/v1/directory", api_import, true },
+		{ "/v1/events", api_events, false }, { "/v1/backup", api_backup, false }, { "/v1/self", api_self, false }, { "/v1/messages", api_author, true }, { "/v1/directory", api_import, true },
 	};
 	struct api *api = context;
 	const char *path = evhttp_uri_get_path(evhttp_request_get_evhttp_uri(request));

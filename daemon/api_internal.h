@@ -8,6 +8,7 @@
  * api_order.c   author, act, import
  * api_events.c  live updates
  * api_admin.c   backup
+ * api_self.c    this process, its keys, what it believes of the time
  */
 #ifndef CPD_API_INTERNAL_H
 #define CPD_API_INTERNAL_H
@@ -84,6 +85,7 @@ void api_act(struct api *api, struct evhttp_request *request, const struct messa
 void api_import(struct api *api, struct evhttp_request *request);
 void api_events(struct api *api, struct evhttp_request *request);
 void api_streams_end(struct api *api);
+void api_self(struct api *api, struct evhttp_request *request);
 void api_backup(struct api *api, struct evhttp_request *request);
 void api_admin_end(struct api *api);
 

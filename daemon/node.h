@@ -71,6 +71,8 @@ struct node_link_status {
 	size_t unacked;
 	int64_t unacked_since_ms;              /* custody_ms: what waits longest for its acknowledgement left then; 0: nothing waits */
 	uint64_t sent_bytes, received_bytes, credit_stalls;
+	/* Its wall clock less ours when it last said hello (its way here included), at custody_ms told. */
+	bool has_clock; int64_t clock_offset_ms, clock_told_ms; enum clock_quality clock_quality;
 	char problem[120];                     /* why it is down, in words; "" */
 };
 size_t node_links(struct node *node, struct node_link_status *out, size_t max);

@@ -60,6 +60,7 @@ struct node_link {
 	int64_t introduce_at_ms;          /* INT64_MAX: not meant */
 	int64_t raised_ms;                /* when it last made us begin an epoch; 0: never */
 	uint32_t directory_next;          /* number of the update to send next */
+	bool has_clock; int64_t clock_offset_ms, clock_told_ms; enum clock_quality clock_quality; /* the peer's, by its last hello */
 	char problem[120];
 	struct tree *tree; struct message_id tree_of; /* owned: hashes of the large body under way */
 };

@@ -198,6 +198,7 @@ static void peer_is_up(struct node *node, struct node_link *link, const struct f
 {
 	struct relay_event event = { .type = RELAY_LINK_UP, .link = link->neighbour };
 	uint64_t last = relay_next_sequence(node->relay) - 1;
+	struct moment now;
 
 	if (hello->epoch != link->peer_epoch) {
 		link->peer_epoch = hello->epoch;
@@ -206,6 +207,11 @@ static void peer_is_up(struct node *node, struct node_link *link, const struct f
 	link->directory_next = hello->directory + 1;
 	link->introduce_at_ms = INT64_MAX;
 	link->problem[0] = '\0';
+	node_now(node, &now);
+	link->has_clock = hello->clock_ms > 0;
+	link->clock_offset_ms = hello->clock_ms - now.wall_ms;
+	link->clock_quality = hello->clock_quality;
+	link->clock_told_ms = now.custody_ms;
 	if (!link->is_told_up) {
 		link->is_told_up = true;
 		link->since_ms = node_ms(node);

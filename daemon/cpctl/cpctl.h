@@ -95,6 +95,10 @@ int verb_watch(struct call *call);
 int verb_directory(struct call *call);
 int verb_directory_import(struct call *call);
 int verb_backup(struct call *call);
+int verb_clock(struct call *call);
+/* with the daemon or without */
+int verb_check(struct call *call);
+int verb_doctor(struct call *call);
 /* with the daemon stopped */
 int verb_restore(struct call *call);
 

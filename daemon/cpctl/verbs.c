@@ -66,6 +66,7 @@ static const struct option_rule inbox_options[] = {
 	OPTION("limit", "N", "the first N, the oldest first; else 100"),
 	OPTIONS_END
 };
+static const struct option_rule config_options[] = { OPTION("config", "FILE", "else /etc/cpd/cpd.conf"), OPTIONS_END };
 static const struct option_rule restore_options[] = {
 	OPTION("config", "FILE", "the node of this cpd.conf, in place of STATEDIR"),
 	{ "damaged", NULL, "also when its store has findings", false, false },
@@ -100,6 +101,12 @@ const struct verb verbs[] = {
 	{ "directory", "", 0, 0, "nodes and groups, as this node knows them", "", "cpctl directory", NULL, false, verb_directory, NULL },
 	{ "directory import", "FILE", 1, 1, "take in a directory update from a stick", "The region's authority has signed it: it may come any way.",
 	  "cpctl directory import /media/stick/000012.update", NULL, false, verb_directory_import, NULL },
+	{ "doctor", "", 0, 0, "what is wrong here, and what to do", "Looks at configuration, keys, disk, daemon, clock and links; works also when cpd\nis down. Exit 1 when something is wrong that stops messages. Run it as root, or\nas the user that cpd runs as: others may not see the keys.",
+	  "sudo cpctl doctor\ncpctl doctor --config FILE --json", config_options, false, verb_doctor, NULL },
+	{ "clock", "", 0, 0, "what this node believes of the time", "Changes nothing: set a clock with `timedatectl set-time`.", "cpctl clock", NULL, false, verb_clock, NULL },
+	{ "check", "[STATEDIR]", 0, 1, "prove every record of the store, with cpd stopped",
+	  "Changes nothing. Of the configuration, or of a STATEDIR. Exit 1 when it finds\nsomething; `cpd --check-store --repair` mends what can be mended.",
+	  "systemctl stop cpd\ncpctl check\ncpctl check /var/lib/cpd", config_options, false, verb_check, NULL },
 	{ "backup", "FILE", 1, 1, "copy the running node's store into a file",
 	  "The node goes on meanwhile. No key is in it: keep a copy of the identity folder\nin a safe besides. An older backup of that name is replaced once the new one is\nwhole, synced and read back.",
 	  "cpctl backup /media/stick/344003.backup", NULL, false, verb_backup, NULL },

@@ -203,6 +203,103 @@ def empty_machine(checks, region, nsp, cp):
     region.wait_for_links()
 
 
+# ---------------------------------------------------------------- doctor, clock, check
+def findings(node, code, *words):
+    told = json.loads(ask(node, "doctor", "--json", *(words or ("--config", node.conf)), code=code).stdout)
+    assert told["ok"] + told["warn"] + told["fail"] == len(told["checks"]) and (told["fail"] > 0) == (code == 1), told
+    assert all(one["cure"] for one in told["checks"] if one["state"] != "ok"), told
+    return {one["name"]: one for one in told["checks"]}
+
+
+def doctor_looks(checks, region, nsp, cp):
+    told = findings(nsp, 0)
+    for name in ("configuration", "page size", "file system", "disk", "writing", "keys", "daemon", "clock", "certificate", "store", "links", "FLASH"):
+        checks.check(f"doctor looks at: {name}", name in told and told[name]["state"] in ("ok", "warn"), told.get(name))
+    for name in ("configuration", "writing", "keys", "daemon", "clock", "certificate", "links", "FLASH"):
+        checks.check(f"and finds it good: {name}", told[name]["state"] == "ok", told[name])
+    done = ask(nsp, "doctor", "--config", nsp.conf)
+    checks.check("in words it has no colour when it is no terminal", "\033" not in done.stdout and "good" in done.stdout, done.stdout)
+    # Without --config it asks the daemon where its folders are.
+    plain = cpctl("--socket", nsp.socket, "doctor", "--json", "--config", nsp.conf + ".none", check=False)
+    names = {one["name"]: one["state"] for one in json.loads(plain.stdout)["checks"]}
+    checks.check("a configuration that is not there is wrong, the rest is looked at", plain.returncode == 1 and names["configuration"] == "fail" and
+                 names["keys"] == "ok" and names["daemon"] == "ok", names)
+
+
+def doctor_finds(checks, region, nsp, cp):
+    """Each thing broken on purpose, and the doctor's word for it."""
+    flash = nsp.send("text", [CP], {"text": "spoed"}, precedence="FLASH")
+    wait_for("the FLASH", lambda: cp.has(flash), 30)
+    checks.check("a FLASH that nobody read", "not answered" in findings(cp, 0)["FLASH"]["text"])
+    cp.act(flash, "read")
+    checks.check("and no more when it was read", findings(cp, 0)["FLASH"]["state"] == "ok")
+    key = os.path.join(nsp.state, "identity", "signing.key")
+    os.chmod(key, 0o644)
+    told = findings(nsp, 1)["keys"]
+    checks.check("a key that others may read", told["state"] == "fail" and "signing.key" in told["text"] and "chmod 600" in told["cure"], told)
+    os.chmod(key, 0o600)
+    wire = region.wires[(NSP, CP)]
+    wire.cut()
+    wait_for("the end of the link", lambda: not nsp.link_is_up(CP), 30)
+    told = findings(nsp, 1)
+    checks.check("no link is up", told["links"]["state"] == "fail" and told["link down"]["text"].startswith("901"), told)
+    wire.restore()
+    wait_for("the link", lambda: nsp.link_is_up(CP), 30)
+    with open(nsp.conf) as file:
+        good = file.read()
+    with open(nsp.conf, "w") as file:
+        file.write(good.replace("quality = ntp", "quality = sundial"))
+    told = findings(nsp, 1)["configuration"]
+    checks.check("a configuration that is wrong, with its line", "cpd.conf:" in told["text"] and "quality" in told["text"], told)
+    with open(nsp.conf, "w") as file:
+        file.write(good)
+    nsp.stop()
+    told = findings(nsp, 1)
+    checks.check("it works when cpd is down, and says so", told["daemon"]["state"] == "fail" and "systemctl start cpd" in told["daemon"]["cure"] and
+                 told["keys"]["state"] == told["certificate"]["state"] == "ok", told)
+    nsp.start()
+    region.wait_for_links()
+
+
+def clock_tells(checks, region, nsp, cp):
+    told = json.loads(ask(nsp, "clock", "--json").stdout)
+    checks.check("clock tells quality, authority and neighbours", told["quality"] == "ntp" and told["authority_time"] and
+                 [one["neighbour"] for one in told["neighbours"]] == [CP] and abs(told["neighbours"][0]["offset_s"]) < 20, told)
+    checks.check("and judges it", "Good." in ask(nsp, "clock").stdout)
+    with open(nsp.conf) as file:
+        good = file.read()
+    with open(nsp.conf, "w") as file:
+        file.write(good.replace("quality = ntp", "quality = unknown"))
+    nsp.stop()
+    nsp.start()
+    region.wait_for_links()
+    done = ask(nsp, "clock")
+    checks.check("a clock nobody vouches for is told, with what to do", "Not sure" in done.stdout and "beside a watch" in done.stdout, done.stdout)
+    checks.check("and is no reason to stop", findings(nsp, 0)["clock"]["state"] == "warn")
+    with open(nsp.conf, "w") as file:
+        file.write(good)
+    nsp.stop()
+    nsp.start()
+    region.wait_for_links()
+
+
+def check_proves(checks, region, nsp):
+    done = ask(nsp, "check", "--config", nsp.conf, code=1)
+    checks.check("check wants cpd stopped", "in use by another process" in done.stdout, done.stdout)
+    nsp.stop()
+    done = ask(nsp, "check", "--config", nsp.conf)
+    checks.check("a sound store is told as such", ", 0 damaged" in done.stdout, done.stdout)
+    told = json.loads(ask(nsp, "check", nsp.state, "--json").stdout)
+    checks.check("also as JSON, of a state folder", told["sound"] is True and told["lines"], told)
+    os.truncate(os.path.join(nsp.state, "store", "data.mdb"), 9000)
+    done = ask(nsp, "check", nsp.state, code=1)
+    checks.check("half a store is told with the cure", "restore the store from a backup" in done.stdout, done.stdout)
+    ask(nsp, "restore", os.path.join(region.folder, "machine.backup"), nsp.state)
+    checks.check("and a backup heals it", json.loads(ask(nsp, "check", nsp.state, "--json").stdout)["sound"])
+    nsp.start()
+    region.wait_for_links()
+
+
 def admin(checks, region):
     cp, nsp = region.add(CP, "cp", "Coördinatiepunt"), region.add(NSP, "nsp", "NSP Lombok", "GM0344")
     region.admit()
@@ -210,6 +307,9 @@ def admin(checks, region):
     region.configure()
     region.start()
     region.wait_for_links()
+    doctor_looks(checks, region, nsp, cp)
+    doctor_finds(checks, region, nsp, cp)
+    clock_tells(checks, region, nsp, cp)
     path = backup_is_whole_or_absent(checks, region, nsp)
     backup_by_curl_breaks_visibly(checks, nsp)
     restore_refuses(checks, region, nsp, cp, path)
@@ -217,6 +317,7 @@ def admin(checks, region):
     restored_origin(checks, region, nsp, cp)
     restored_addressee(checks, region, nsp, cp)
     empty_machine(checks, region, nsp, cp)
+    check_proves(checks, region, nsp)
 
 
 if __name__ == "__main__":

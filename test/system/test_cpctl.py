@@ -58,7 +58,7 @@ def tree(folder):
 
 # ---------------------------------------------------------------- words
 VERBS = ["status", "send", "inbox", "outbox", "show", "read", "accept", "refuse", "done", "withdraw", "trace", "queue", "queue hold",
-         "queue release", "queue withdraw", "watch", "backup", "restore", "directory", "directory import", "region init", "region admit", "region group", "region revoke",
+         "queue release", "queue withdraw", "watch", "backup", "restore", "doctor", "clock", "check", "directory", "directory import", "region init", "region admit", "region group", "region revoke",
          "region kit", "region show", "node init", "node install", "node show"]
 KINDS = ["nsp-status", "situation-report", "emergency-call", "emergency-progress", "instruction", "text"]
 
