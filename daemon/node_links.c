@@ -267,7 +267,7 @@ void links_events(struct node *node, struct node_link *link)
 			    (unsigned long long)event.first, (unsigned long long)event.last);
 			break;
 		case LINK_EVENT_ROLLED_BACK:
-			log_line(LOG_ERR, "neighbour-rolled-back", "link=%u cure=\"its store was set back to an older copy: start a new epoch there (cpctl epoch) and look what it has lost\"",
+			log_line(LOG_ERR, "neighbour-rolled-back", "link=%u cure=\"its store was set back to an older copy; it begins a new epoch when it hears so: look there what it has lost\"",
 			    link->neighbour);
 			break;
 		}
