@@ -300,6 +300,33 @@ def check_proves(checks, region, nsp):
     region.wait_for_links()
 
 
+# ---------------------------------------------------------------- completion
+def complete(line, path):
+    """What bash offers for the last word of the line."""
+    script = 'source daemon/cpctl/cpctl.bash; read -ra COMP_WORDS <<< "$1"; [[ $1 == *" " ]] && COMP_WORDS+=(""); ' \
+             'COMP_CWORD=$((${#COMP_WORDS[@]} - 1)); _cpctl; printf "%s\\n" "${COMPREPLY[@]}"'
+    done = subprocess.run(["bash", "-c", script, "bash", line], stdout=subprocess.PIPE, text=True, env={**os.environ, "PATH": path + ":" + os.environ["PATH"]},
+                          cwd=os.path.join(os.path.dirname(os.path.abspath(__file__)), "..", ".."))
+    return set(done.stdout.split())
+
+
+def completion_knows(checks, region, nsp, cp):
+    path = os.path.dirname(CPCTL)
+    mine, theirs = nsp.send("text", [CP], {"text": "a"}), cp.send("text", [NSP], {"text": "b"})
+    wait_for("both", lambda: cp.has(mine) and nsp.has(theirs), 30)
+    on = f"cpctl --socket {nsp.socket} "
+    for line, has, hasnt in (("cpctl ", {"status", "queue", "doctor", "restore", "help", "region"}, {"hold", "what"}),
+                             ("cpctl queue ", {"hold", "release", "withdraw"}, {"what", "waits,"}),
+                             ("cpctl region ", {"init", "admit", "group", "revoke", "kit", "show"}, {"status"}),
+                             ("cpctl do", {"doctor", "done"}, {"status"}), ("cpctl send ", {"text", "emergency-call"}, set()),
+                             ("cpctl queue withdraw x --", {"--reason", "--json"}, {"--limit"}),
+                             ("cpctl restore x --", {"--config", "--damaged"}, set()), ("cpctl send text --", {"--to", "--text"}, set()),
+                             (on + "read ", {theirs}, {mine}), (on + "withdraw ", {mine}, {theirs}), (on + "trace ", {mine, theirs}, set()),
+                             (on + "send text --to ", {str(CP), str(NSP)}, set()), ("cpctl --socket /none/x read ", set(), {theirs})):
+        told = complete(line, path)
+        checks.check(f"completion of: {line.replace(nsp.socket, 'SOCKET')}", has <= told and not hasnt & told, told)
+
+
 def admin(checks, region):
     cp, nsp = region.add(CP, "cp", "Coördinatiepunt"), region.add(NSP, "nsp", "NSP Lombok", "GM0344")
     region.admit()
@@ -310,6 +337,7 @@ def admin(checks, region):
     doctor_looks(checks, region, nsp, cp)
     doctor_finds(checks, region, nsp, cp)
     clock_tells(checks, region, nsp, cp)
+    completion_knows(checks, region, nsp, cp)
     path = backup_is_whole_or_absent(checks, region, nsp)
     backup_by_curl_breaks_visibly(checks, nsp)
     restore_refuses(checks, region, nsp, cp, path)
