@@ -2,6 +2,7 @@
 
 #include <grp.h>
 #include <sys/socket.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 bool credentials_group(const char *name, gid_t *out)
@@ -33,4 +34,13 @@ bool credentials_allow(int fd, bool has_group, gid_t group)
 			if (groups[i] == group)
 				return true;
 	return false;
+}
+
+bool credentials_become_owner(const char *folder)
+{
+	struct stat status;
+
+	if (getuid() || stat(folder, &status) || !status.st_uid)
+		return true;
+	return !setgroups(0, NULL) && !setgid(status.st_gid) && !setuid(status.st_uid);
 }

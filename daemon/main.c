@@ -22,6 +22,7 @@
 #include "crypto/crypto.h"
 #include "daemon/api.h"
 #include "daemon/config.h"
+#include "daemon/credentials.h"
 #include "daemon/config_show.h"
 #include "daemon/log.h"
 #include "daemon/node.h"
@@ -99,7 +100,7 @@ static int show_config(const char *path)
 }
 
 /* The store's folder, told directly or by a configuration. */
-static int store_folder(const char *path, char out[300], size_t *limit_bytes)
+static int find_store(const char *path, char out[300], size_t *limit_bytes)
 {
 	struct config config;
 	struct stat status;
@@ -122,6 +123,17 @@ static int store_folder(const char *path, char out[300], size_t *limit_bytes)
 	*limit_bytes = config.store_limit_mib * 1024 * 1024;
 	config_clear(&config);
 	return 0;
+}
+
+/* And from here on as its owner, when root asks: a lock file of root's would keep the daemon out of its store. */
+static int store_folder(const char *path, char out[300], size_t *limit_bytes)
+{
+	if (find_store(path, out, limit_bytes))
+		return 1;
+	if (credentials_become_owner(out))
+		return 0;
+	fprintf(stderr, "cpd: %s: cannot act as its owner: %s\n", out, strerror(errno));
+	return 1;
 }
 
 static int check_store(const char *path, bool repairs)

@@ -190,6 +190,28 @@ def the_group_may_use_the_api_and_others_not(region, nsp, cp):
     nsp.stop()
 
 
+@test
+def root_checks_the_store_shut_in_and_leaves_nothing_of_its_own(region, nsp, cp):
+    shut_in(nsp)
+    region.configure()
+    nsp.start()
+    nsp.send("text", [CP], {"text": "van wie ben ik"})
+    assert nsp.stop() == 0
+    store = os.path.join(nsp.state, "store")
+    for name in os.listdir(store):
+        if "lock" in name:
+            os.unlink(os.path.join(store, name))
+    for words in (["--check-store"], ["--check-store", "--repair"], ["--upgrade-store"]):
+        told = run(CPD, *words, store)
+        assert not told.returncode, told.stdout
+    user = pwd.getpwnam(USER).pw_uid
+    for place, folders, files in os.walk(nsp.state):
+        for name in folders + files:
+            assert os.lstat(os.path.join(place, name)).st_uid == user, (place, name)
+    nsp.start()
+    assert nsp.stop() == 0
+
+
 # ---------------------------------------------------------------- notify and watchdog
 class Notify:
     """Systemd's end of the notify socket."""
