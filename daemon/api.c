@@ -143,6 +143,16 @@ bool api_query_number(struct evhttp_request *request, const char *name, uint64_t
 	return true;
 }
 
+bool api_query_limit(struct evhttp_request *request, uint64_t *out)
+{
+	if (!api_query_number(request, "limit", API_PAGE, out))
+		return false;
+	if (*out)
+		return true;
+	api_error(request, 400, "bad-field", "limit", "is zero", "ask for 1 to 500");
+	return false;
+}
+
 static void connection_gone(struct evhttp_connection *connection, void *context)
 {
 	struct api *api = context;
@@ -163,6 +173,7 @@ struct api_pending *api_pending_new(struct api *api, struct evhttp_request *requ
 	pending->api = api;
 	pending->request = request;
 	pending->connection = evhttp_request_get_connection(request);
+	pending->since_ms = clock_boot_ms();
 	pending->next = api->pending;
 	api->pending = pending;
 	evhttp_connection_set_closecb(pending->connection, connection_gone, api);
@@ -228,7 +239,7 @@ static void dispatch_message(struct api *api, struct evhttp_request *request, co
 static void on_request(struct evhttp_request *request, void *context)
 {
 	static const struct { const char *path; void (*handle)(struct api *, struct evhttp_request *); bool is_post; } table[] = {
-		{ "/v1/status", api_status, false }, { "/v1/inbox", api_inbox, false }, { "/v1/outbox", api_outbox, false },
+		{ "/v1", api_version, false }, { "/v1/status", api_status, false }, { "/v1/inbox", api_inbox, false }, { "/v1/outbox", api_outbox, false },
 		{ "/v1/queue", api_queue, false }, { "/v1/directory", api_directory, false }, { "/healthz", api_health, false },
 		{ "/metrics", api_metrics, false },
 		{ "/v1/events", api_events, false }, { "/v1/backup", api_backup, false }, { "/v1/self", api_self, false }, { "/v1/messages", api_author, true }, { "/v1/directory", api_import, true },
@@ -238,6 +249,7 @@ static void on_request(struct evhttp_request *request, void *context)
 	enum evhttp_cmd_type command = evhttp_request_get_command(request);
 	bool is_post = command == EVHTTP_REQ_POST, path_known = false;
 
+	guard_asked(api, request);
 	if (!is_welcome(api, request)) {
 		api_error(request, 403, "not-allowed", NULL, "this user may not use the API", "call it as root, or as a member of the group in [api] group");
 		return;
@@ -295,7 +307,7 @@ static int listen_on(struct api *api, const char *path, char problem[256])
 		close(probe);
 	unlink(path);
 	fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
-	if (fd < 0 || bind(fd, (struct sockaddr *)&address, sizeof(address)) || listen(fd, 16)) {
+	if (fd < 0 || bind(fd, (struct sockaddr *)&address, sizeof(address)) || listen(fd, 64)) {
 		snprintf(problem, 256, "%.150s: %s; make its folder and let the daemon's user write there", path, strerror(errno));
 		if (fd >= 0)
 			close(fd);
@@ -336,7 +348,7 @@ enum cpd_error api_open(struct event_base *base, struct node *node, const struct
 	}
 	api->http = evhttp_new(base);
 	api->listener = evconnlistener_new(base, NULL, NULL, LEV_OPT_CLOSE_ON_FREE | LEV_OPT_CLOSE_ON_EXEC, 0, fd);
-	if (!api->http || !api->listener || !evhttp_bind_listener(api->http, api->listener)) {
+	if (!api->http || !api->listener || !guard_open(api) || !evhttp_bind_listener(api->http, api->listener)) {
 		snprintf(problem, 256, "the API cannot start: out of memory");
 		if (!api->listener)
 			close(fd);
@@ -366,6 +378,7 @@ void api_close(struct api *api)
 	}
 	if (api->http)
 		evhttp_free(api->http);
+	guard_close(api);
 	unlink(api->config->api_socket);
 	free(api);
 }

@@ -170,6 +170,7 @@ void api_backup(struct api *api, struct evhttp_request *request)
 	evhttp_add_header(headers, "Content-Type", "application/octet-stream");
 	evhttp_add_header(headers, "Cache-Control", "no-store");
 	evhttp_add_header(headers, "X-Bytes-About", about);
+	guard_follows(api, request);
 	evhttp_connection_set_timeout(backup->connection, STILL_S);
 	evhttp_connection_set_closecb(backup->connection, backup_gone, backup);
 	log_line(LOG_INFO, "backup-begun", "bytes_about=%s", about);

@@ -9,6 +9,7 @@
  * api_events.c  live updates
  * api_admin.c   backup
  * api_self.c    this process, its keys, what it believes of the time
+ * api_guard.c   how many callers, and for how long
  */
 #ifndef CPD_API_INTERNAL_H
 #define CPD_API_INTERNAL_H
@@ -32,11 +33,13 @@ struct api_pending {
 	struct evhttp_request *request;
 	struct evhttp_connection *connection;
 	struct message_id id;
+	int64_t since_ms;                 /* clock_boot_ms */
 	struct api_pending *next;
 };
 
 struct api_stream;
 struct api_backup;
+struct api_caller;
 struct api {
 	struct event_base *base;
 	struct node *node;
@@ -48,9 +51,18 @@ struct api {
 	struct api_stream *streams;       /* owned */
 	size_t stream_count;
 	struct event *beat;
+	struct api_caller *callers, *connecting; /* owned by api_guard.c */
+	size_t caller_count;
+	struct event *sweep;
 	int64_t opened_ms;                /* clock_boot_ms */
 	struct api_backup *backup;        /* owned; NULL: none is under way */
 };
+
+/* api_guard.c */
+bool guard_open(struct api *api);         /* before the first caller; false: no memory */
+void guard_close(struct api *api);
+void guard_asked(struct api *api, struct evhttp_request *request);    /* its time begins again */
+void guard_follows(struct api *api, struct evhttp_request *request);  /* who answers it watches it */
 
 /* api.c */
 void api_reply(struct evhttp_request *request, int status, json_t *take_json);
@@ -59,6 +71,8 @@ void api_error(struct evhttp_request *request, int status, const char *code, con
 void api_error_of(struct evhttp_request *request, enum cpd_error error, const char *why);
 /* Query parameter as a number; false: the error was sent. Absent: *out stays. */
 bool api_query_number(struct evhttp_request *request, const char *name, uint64_t max, uint64_t *out);
+/* `limit`: rows of a page, 1 to API_PAGE. */
+bool api_query_limit(struct evhttp_request *request, uint64_t *out);
 /* malloc'ed; NULL: absent. */
 char *api_query_text(struct evhttp_request *request, const char *name);
 struct api_pending *api_pending_new(struct api *api, struct evhttp_request *request);   /* NULL: the error was sent */
@@ -72,6 +86,7 @@ json_t *json_age(int64_t age_s);                                   /* null when 
 
 /* handlers */
 void api_status(struct api *api, struct evhttp_request *request);
+void api_version(struct api *api, struct evhttp_request *request);
 void api_queue(struct api *api, struct evhttp_request *request);
 void api_directory(struct api *api, struct evhttp_request *request);
 void api_metrics(struct api *api, struct evhttp_request *request);

@@ -70,7 +70,9 @@ static json_t *summary(struct api *api, const struct custody *custody, const str
 
 /* ---------------------------------------------------------------- inbox */
 
-struct page { struct api *api; json_t *list; uint64_t limit, last; bool only_unread, is_full; struct message_id last_id; };
+/* Rows looked at for one page: what is left out of a list must not hold up the loop either. */
+#define LOOKED_MAX (4 * API_PAGE)
+struct page { struct api *api; json_t *list; uint64_t limit, last; size_t looked; bool only_unread, has_more; struct message_id last_id; };
 
 static bool add_inbox(void *context, const struct store_key *key, struct slice value)
 {
@@ -81,8 +83,8 @@ static bool add_inbox(void *context, const struct store_key *key, struct slice v
 	uint8_t *bytes;
 	json_t *json;
 
-	if (json_array_size(page->list) >= page->limit) {
-		page->is_full = true;
+	if (json_array_size(page->list) >= page->limit || page->looked++ == LOOKED_MAX) {
+		page->has_more = true;
 		return false;
 	}
 	page->last = store_key_read_counter(key);
@@ -105,20 +107,20 @@ void api_inbox(struct api *api, struct evhttp_request *request)
 	struct store_key from;
 	enum cpd_error error;
 
-	if (!api_query_number(request, "after", UINT64_MAX, &after) || !api_query_number(request, "limit", API_PAGE, &page.limit)
+	if (!api_query_number(request, "after", UINT64_MAX, &after) || !api_query_limit(request, &page.limit)
 	    || !api_query_number(request, "unread", 1, &unread))
 		return;
 	page.only_unread = unread;
 	page.list = json_array();
 	from = store_key_counter(after);
-	error = store_scan(node_store(api->node), TABLE_INBOX, &from, 0, after != 0, 20 * API_PAGE, add_inbox, &page, NULL);
+	error = store_scan(node_store(api->node), TABLE_INBOX, &from, 0, after != 0, SIZE_MAX, add_inbox, &page, NULL);
 	if (error) {
 		json_decref(page.list);
 		api_error_of(request, error, NULL);
 		return;
 	}
 	api_reply(request, 200, json_pack("{s:o,s:o}", "messages", page.list,
-	    "next", page.is_full ? json_integer((json_int_t)page.last) : json_null()));
+	    "next", page.has_more ? json_integer((json_int_t)page.last) : json_null()));
 }
 
 /* ---------------------------------------------------------------- outbox */
@@ -133,8 +135,8 @@ static bool add_outbox(void *context, const struct store_key *key, struct slice 
 	json_t *json;
 
 	(void)key;
-	if (json_array_size(page->list) >= page->limit) {
-		page->is_full = true;
+	if (json_array_size(page->list) >= page->limit || page->looked++ == LOOKED_MAX) {
+		page->has_more = true;
 		return false;
 	}
 	if (custody_decode(value, &custody))
@@ -178,18 +180,18 @@ void api_outbox(struct api *api, struct evhttp_request *request)
 		return;
 	}
 	free(text);
-	if (!api_query_number(request, "limit", API_PAGE, &page.limit))
+	if (!api_query_limit(request, &page.limit))
 		return;
 	page.list = json_array();
 	from = store_key_id(&after);
-	error = store_scan(node_store(api->node), TABLE_CUSTODY, &from, 4, has_after, 4 * API_PAGE, add_outbox, &page, NULL);
+	error = store_scan(node_store(api->node), TABLE_CUSTODY, &from, 4, has_after, SIZE_MAX, add_outbox, &page, NULL);
 	if (error) {
 		json_decref(page.list);
 		api_error_of(request, error, NULL);
 		return;
 	}
 	api_reply(request, 200, json_pack("{s:o,s:o}", "messages", page.list,
-	    "next", page.is_full ? json_id(&page.last_id) : json_null()));
+	    "next", page.has_more ? json_id(&page.last_id) : json_null()));
 }
 
 /* ---------------------------------------------------------------- one message */

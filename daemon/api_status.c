@@ -1,6 +1,7 @@
 /* api_status.c: this node, its links and queues, the NSPs, the directory. */
 #include "daemon/api_internal.h"
 
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -135,7 +136,7 @@ void api_status(struct api *api, struct evhttp_request *request)
 
 /* ---------------------------------------------------------------- queue */
 
-struct queue_rows { struct api *api; json_t *list; struct moment now; };
+struct queue_rows { struct api *api; json_t *list; struct moment now; uint64_t limit; bool has_more; char last[48]; };
 
 static bool add_row(void *context, const struct store_key *key, struct slice value)
 {
@@ -151,8 +152,13 @@ static bool add_row(void *context, const struct store_key *key, struct slice val
 	size_t len;
 	json_t *json;
 
+	if (json_array_size(rows->list) >= rows->limit) {
+		rows->has_more = true;
+		return false;
+	}
 	if (store_key_read_queue(key, &link, &precedence, &counter) || store_value_read_ref(value, &ref, &destination))
 		return true;
+	snprintf(rows->last, sizeof(rows->last), "%u/%s/%llu", link, precedence_name(precedence), (unsigned long long)counter);
 	json = json_pack("{s:o,s:s,s:s,s:o,s:I}", "link", link ? json_integer(link) : json_null(),
 	    "precedence", precedence_name(precedence), "type", types[(unsigned)ref.type <= 4 ? ref.type : 0], "id", json_id(&ref.id),
 	    "destination", (json_int_t)destination);
@@ -170,20 +176,60 @@ static bool add_row(void *context, const struct store_key *key, struct slice val
 	return true;
 }
 
+/* "901/FLASH/118": the row behind which a page begins. */
+static bool read_place(struct evhttp_request *request, struct store_key *out)
+{
+	char *text = api_query_text(request, "after"), name[16];
+	unsigned long long counter;
+	enum precedence precedence;
+	unsigned link;
+	int end = 0;
+	bool ok;
+
+	*out = (struct store_key){ .len = 0 };
+	if (!text)
+		return true;
+	ok = sscanf(text, "%u/%15[A-Z]/%llu%n", &link, name, &counter, &end) == 3 && !text[end] && precedence_parse(name, &precedence);
+	free(text);
+	if (ok)
+		*out = store_key_queue(link, precedence, counter);
+	else
+		api_error(request, 400, "bad-field", "after", "is not a place in the queue", "give the value of `next`");
+	return ok;
+}
+
 void api_queue(struct api *api, struct evhttp_request *request)
 {
-	struct queue_rows rows = { .api = api, .list = json_array() };
-	struct store_key first = { .len = 0 };
+	struct queue_rows rows = { .api = api, .limit = API_PAGE };
+	struct store_key from;
+	uint64_t link = UINT64_MAX;
 	enum cpd_error error;
+	size_t prefix = 0;
 
+	if (!api_query_limit(request, &rows.limit) || !api_query_number(request, "link", UINT32_MAX, &link) || !read_place(request, &from))
+		return;
+	if (link != UINT64_MAX) {
+		const struct store_key begin = store_key_queue((uint32_t)link, PRECEDENCE_FLASH, 0);
+
+		prefix = 4;
+		if (!from.len || memcmp(from.bytes, begin.bytes, prefix))
+			from = begin;
+	}
+	rows.list = json_array();
 	node_now(api->node, &rows.now);
-	error = store_scan(node_store(api->node), TABLE_QUEUE, &first, 0, false, API_PAGE, add_row, &rows, NULL);
+	error = store_scan(node_store(api->node), TABLE_QUEUE, &from, prefix, true, SIZE_MAX, add_row, &rows, NULL);
 	if (error) {
 		json_decref(rows.list);
 		api_error_of(request, error, NULL);
 		return;
 	}
-	api_reply(request, 200, json_pack("{s:o}", "rows", rows.list));
+	api_reply(request, 200, json_pack("{s:o,s:s?}", "rows", rows.list, "next", rows.has_more ? rows.last : NULL));
+}
+
+void api_version(struct api *api, struct evhttp_request *request)
+{
+	(void)api;
+	api_reply(request, 200, json_pack("{s:i,s:s}", "api", 1, "version", CPD_VERSION));
 }
 
 /* ---------------------------------------------------------------- directory */

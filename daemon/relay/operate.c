@@ -73,20 +73,24 @@ enum cpd_error handle_operate(struct relay *relay)
 		return act_on_delivered(relay, custody, LEVEL_REFUSED);
 	case ACT_DONE:
 		return act_on_delivered(relay, custody, LEVEL_DONE);
+	/* An act asked again, because its answer was lost, is done already. */
 	case ACT_WITHDRAW:
+		if (custody->flags & CUSTODY_IS_ORIGIN && custody->flags & CUSTODY_IS_WITHDRAWN)
+			return CPD_OK;
 		if (!(custody->flags & CUSTODY_IS_ORIGIN) || custody->flags & CUSTODY_IS_CLOSED)
 			return CPD_ERR_STATE;
 		origin_end(relay, custody, LEVEL_WITHDRAWN, CUSTODY_IS_WITHDRAWN, JOURNAL_WITHDRAWN);
 		return CPD_OK;
 	case ACT_HOLD:
-		if (custody->flags & (CUSTODY_IS_HELD | CUSTODY_IS_CLOSED))
+		if (custody->flags & CUSTODY_IS_HELD)
+			return CPD_OK;
+		if (custody->flags & CUSTODY_IS_CLOSED)
 			return CPD_ERR_STATE;
 		hold(relay, custody);
 		return CPD_OK;
 	case ACT_RELEASE:
-		if (!(custody->flags & CUSTODY_IS_HELD))
-			return CPD_ERR_STATE;
-		free_again(relay, custody);
+		if (custody->flags & CUSTODY_IS_HELD)
+			free_again(relay, custody);
 		return CPD_OK;
 	}
 	return CPD_ERR_USAGE;
