@@ -38,7 +38,7 @@ PROTO_C   := $(addprefix proto/,$(addsuffix .c,\
 CRYPTO_C  := $(addprefix crypto/,$(addsuffix .c,\
              anchor authority backup crypto identity keyfile kit region secret sign verify))
 STORE_C   := $(addprefix store/,$(addsuffix .c,\
-             batch check copy depth file key migrate read store value writer))
+             batch check copy depth file key migrate pages read salvage store value writer))
 RELAY_C   := $(addprefix daemon/relay/,$(addsuffix .c,\
              accept body map operate origin queue receipts relay route))
 ROLE_C    := $(addprefix daemon/role/,$(addsuffix .c,\

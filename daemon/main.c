@@ -139,7 +139,7 @@ static int store_folder(const char *path, char out[300], size_t *limit_bytes)
 static int check_store(const char *path, bool repairs)
 {
 	char folder[300];
-	struct store_options options = { .path = folder, .hash = crypto_digest, .read_only = !repairs, .version = CPD_VERSION };
+	struct store_options options = { .path = folder, .hash = crypto_digest, .read_only = !repairs, .version = CPD_VERSION, .report = report_line };
 	struct store_check check;
 	struct store *store;
 	const char *problem = "";

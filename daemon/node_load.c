@@ -22,11 +22,18 @@ static void store_migrated_told(void *context, const struct store_migration *new
 		log_line(LOG_INFO, "store-migrated", "from=%u to=%u pieces=%u", (unsigned)news->from, (unsigned)news->to, (unsigned)news->pieces);
 }
 
+static void store_mended_told(void *context, const char *line)
+{
+	(void)context;
+	log_line(LOG_ERR, "store-damaged", "what=\"%s\" cure=\"replace the disk when this comes again\"", line);
+}
+
 enum cpd_error load_store(struct node *node, char problem[256])
 {
 	const struct store_options options = { .path = node->config->store, .hash = crypto_digest,
 		.limit_bytes = node->config->store_limit_mib * 1024 * 1024, .version = CPD_VERSION,
-		.migrated = store_migrated_told, .migrated_context = node };
+		.migrated = store_migrated_told, .migrated_context = node,
+		.report = store_mended_told };
 	const char *why = "";
 	enum cpd_error error = store_open(&options, &node->store, &why);
 

@@ -58,6 +58,7 @@ struct store {
 	size_t page_bytes, limit_bytes;
 	char *path;
 	const char *version;                      /* the caller's, while it opens */
+	bool is_opened;                           /* so that its closing is noted: the opening came to its end */
 
 	/* No transaction may be open while the map changes: reads hold it shared, growth alone. The
 	 * default kind, which lets readers pass a waiting writer, is meant: a scan's visitor may read. */
@@ -175,6 +176,36 @@ const char *file_problem(const char *format, ...) __attribute__((format(printf, 
 /* ---- copy.c */
 /* Ends a copy that is under way and waits for that. False: there was none. Called by the writer. */
 bool copy_gives_way(struct store *store);
+
+/* ---- pages.c */
+enum { PAGES_UNKNOWN = -1, PAGES_TABLES = -2, PAGES_FREE = -3 };
+/* A row of the table, or of one that its sum must tell (PAGES_UNKNOWN). The value as it lies there, with its sum. */
+typedef void pages_visit(void *context, int table, const uint8_t *key, size_t key_len, const uint8_t *data, size_t len);
+struct pages {
+	const uint8_t *bytes, *meta;              /* of the whole file, mapped; borrowed */
+	size_t size, page_bytes;
+	uint64_t count;                           /* pages, by the meta */
+	uint8_t *state;                           /* of each page: not seen, live or free */
+	uint16_t *room;                           /* of the page at hand */
+	uint64_t damaged, tables, unknown;        /* places that are wrong; tables with names that we know, and others */
+	bool free_is_broken;
+	pages_visit *visit;                       /* may be NULL */
+	void *context;
+};
+/* meta: 0 or 1. False: no memory. */
+bool pages_open(struct pages *pages, const uint8_t *bytes, size_t size, size_t page_bytes, int meta);
+void pages_close(struct pages *pages);
+/* How many places are wrong; 0: LMDB may open it. Visits every row that can be reached, once. */
+uint64_t pages_walk(struct pages *pages);
+/* Which meta LMDB takes; false: the two cannot be of one history. */
+bool pages_newest(const uint8_t *bytes, size_t page_bytes, int *newest);
+
+/* ---- salvage.c */
+/* Notes that the store is open; how many before did not close it. And that it was closed. */
+unsigned salvage_opened(const struct store *store);
+void salvage_closed(const struct store *store);
+/* Looks at the pages of the closed file; when some are broken, puts what can be read in its place. Read-only: DAMAGED. */
+MUST_CHECK enum cpd_error salvage_check(struct store *store, const struct store_options *options, uint64_t newest_schema, bool *is_salvaged, const char **problem);
 
 /* ---- writer.c */
 MUST_CHECK enum cpd_error writer_start(struct store *store);

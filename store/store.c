@@ -154,13 +154,16 @@ static enum cpd_error store_start(struct store *store, const struct store_option
 {
 	const size_t initial = store_initial_map(store, options->initial_bytes);
 	enum cpd_error error;
+	struct store_check check;
 	struct schema schema;
-	bool is_new;
+	bool is_new, is_salvaged = false;
 	int rc;
 
 	error = file_claim(store, &is_new, problem);
 	if (!error && is_new)
 		error = file_make(store, initial, problem);
+	else if (!error)
+		error = salvage_check(store, options, migrations->lowest + migrations->count, &is_salvaged, problem);
 	if (error)
 		return error;
 	rc = store_open_env(store, initial);
@@ -191,6 +194,8 @@ static enum cpd_error store_start(struct store *store, const struct store_option
 	error = schema_settle(store, migrations, &schema);
 	if (!error)
 		error = writer_start(store);
+	if (!error && is_salvaged)
+		error = store_verify(store, true, options->report, options->report_context, &check);
 	/* The names must survive with the bytes in them. Not only of a new file: the start that made it may have
 	 * been cut off before it came here. */
 	if (!error)
@@ -220,6 +225,7 @@ static enum cpd_error store_open_at(const struct store_options *options, const s
 		return error;
 	}
 	store->version = NULL;
+	store->is_opened = true;
 	*problem = NULL;
 	*out = store;
 	return CPD_OK;
@@ -268,6 +274,8 @@ void store_close(struct store *store)
 		mdb_txn_abort(store->readers[i]);
 	if (store->env)
 		mdb_env_close(store->env);
+	if (store->is_opened)
+		salvage_closed(store);
 	if (store->lock_fd >= 0)
 		close(store->lock_fd);
 	if (store->event_fd >= 0)

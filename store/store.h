@@ -81,6 +81,7 @@ struct store;
 /* A step from one schema to the next (or back): told before its first piece and after each. */
 struct store_migration { uint64_t from, to, pieces; const char *what; bool is_done; };
 typedef void store_migrated(void *context, const struct store_migration *news);
+typedef void store_report(void *context, const char *line);
 typedef void store_hash(uint8_t *out, size_t out_len, const uint8_t *data, size_t len);
 struct store_options {
 	const char *path;            /* folder, made with mode 0700 when absent */
@@ -91,6 +92,8 @@ struct store_options {
 	const char *version;         /* of this cpd; kept with the schema, for who cannot read it. May be NULL */
 	store_migrated *migrated;    /* may be NULL */
 	void *migrated_context;
+	store_report *report;        /* one line for each thing lost or mended, when pages were damaged; may be NULL */
+	void *report_context;
 };
 /* Opens, brings an older schema to ours, and starts the writer thread. *problem: a sentence for the operator with the cure
  * (newer schema, page size, damaged file, in use by another process), valid until this thread's next
@@ -154,7 +157,6 @@ struct store_check {
 	uint64_t broken_invariants;
 	uint64_t quarantined;
 };
-typedef void store_report(void *context, const char *line);
 /* Verifies every checksum and the invariants of STORE.md; with repair, moves damaged rows into
  * quarantine and rebuilds what can be rebuilt: then nothing else may write meanwhile. One line a
  * finding, through report (may be NULL). One long read: at start, by --check-store, or when quiet.
