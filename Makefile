@@ -145,7 +145,7 @@ mutants: deps
 .PHONY: mutants
 
 unit: $(UNIT)
-tests: unit $(BUILD)/test/sim/sim $(BENCH) $(BUILD)/test/crash/crash
+tests: unit $(BUILD)/test/sim/sim $(BENCH) $(BUILD)/test/crash/crash $(BUILD)/test/crash/faults.so
 
 layers: $(LIBS_ALL)
 	$(Q)BUILD=$(BUILD) CC=$(CC) test/layers.sh

@@ -77,9 +77,16 @@ void node_rebuild(struct node *node, const char *why)
 
 void node_give_up(struct node *node, const char *why)
 {
+	const struct timeval last_words = { 0, 100000 };
+
 	log_line(LOG_ERR, "node-failed", "error=\"%s\" cure=\"look at the disk; systemd starts cpd again\"", why);
 	node->has_failed = true;
-	event_base_loopbreak(node->base);
+	/* Who asked is told no, and the loop has a moment to send it. */
+	turns_drop(node, CPD_ERR_IO, "it could not be stored: the disk of this node fails; ask again when it is mended");
+	if (node->relay)
+		event_base_loopexit(node->base, &last_words);
+	else
+		event_base_loopbreak(node->base);
 }
 
 static void on_turn(evutil_socket_t fd, short what, void *context);

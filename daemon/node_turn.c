@@ -725,7 +725,8 @@ void turn_complete(struct node *node)
 		if (!error && node->held && is_moved && turn_hand_over(node, node->held))
 			node_rebuild(node, "the writer took no more");
 		if (error) {
-			log_line(LOG_ERR, "commit-failed", "error=\"%s\" cure=\"look at the disk: full, read-only or broken\"", cpd_error_text(error));
+			log_line(LOG_ERR, "commit-failed", "error=\"%s\" cure=\"%s\"", error == CPD_ERR_FULL ? "there is no room" : cpd_error_text(error),
+			    error == CPD_ERR_FULL ? "make room on the disk of the store, or raise limit_mib under [store]" : "look at the disk: read-only or broken");
 			node_rebuild(node, "a commit failed");
 			/* What the kernel holds of a file that it could not write proves nothing: a store opened again here
 			 * may show as committed what is on no disk, and it would be acknowledged. */

@@ -12,6 +12,12 @@ $(BUILD)/test/crash/crash: $(call obj,$(CRASH_C)) $(LIBS_ALL) $(LIBSHELL)
 	$(SAY) LD $@
 	$(Q)$(CC) $(LDFLAGS_ALL) $(CRASH_WRAP:%=-Wl,--wrap=%) -o $@ $(call obj,$(CRASH_C)) -Wl,--start-group $(LIBSHELL) $(LIBS_ALL) -Wl,--end-group $(CRASH_LIBS)
 
+# For test/system/test_disk.py; never sanitized: it is loaded before all else.
+$(BUILD)/test/crash/faults.so: test/crash/faults.c
+	@mkdir -p $(@D)
+	$(SAY) CC $<
+	$(Q)$(CC) -std=c11 -D_GNU_SOURCE -O2 -g $(WARN) -Wno-missing-prototypes -fPIC -shared -o $@ $<
+
 crash: $(BUILD)/test/crash/crash
 	BUILD=$(BUILD) $(BUILD)/test/crash/crash --seeds $(CRASH_SEEDS) --images $(CRASH_IMAGES) --jobs $(shell nproc)
 .PHONY: crash
