@@ -8,6 +8,7 @@
  * api_order.c   author, act, import
  * api_events.c  live updates
  * api_admin.c   backup
+ * api_check.c   proves the store while it runs
  * api_self.c    this process, its keys, what it believes of the time
  * api_guard.c   how many callers, and for how long
  */
@@ -40,6 +41,7 @@ struct api_pending {
 struct api_stream;
 struct api_backup;
 struct api_caller;
+struct api_check;
 struct api {
 	struct event_base *base;
 	struct node *node;
@@ -55,6 +57,7 @@ struct api {
 	size_t caller_count;
 	struct event *sweep;
 	int64_t opened_ms;                /* clock_boot_ms */
+	struct api_check *check;          /* owned; NULL: none is under way */
 	struct api_backup *backup;        /* owned; NULL: none is under way */
 };
 
@@ -100,6 +103,8 @@ void api_act(struct api *api, struct evhttp_request *request, const struct messa
 void api_import(struct api *api, struct evhttp_request *request);
 void api_events(struct api *api, struct evhttp_request *request);
 void api_streams_end(struct api *api);
+void api_check(struct api *api, struct evhttp_request *request);
+void api_check_end(struct api *api);
 void api_self(struct api *api, struct evhttp_request *request);
 void api_backup(struct api *api, struct evhttp_request *request);
 void api_admin_end(struct api *api);

@@ -15,6 +15,7 @@
 #include "proto/receipt.h"
 #include "store/internal.h"
 
+#define PIECE 500 /* rows of one read of a running store */
 #define PLAN_BATCH (512 * 1024)
 #define ROW_TEXT 160
 
@@ -37,6 +38,10 @@ struct check {
 	int64_t custody_ms;
 	uint64_t fresh_row;                    /* for a queue row that needs a new counter */
 	bool fresh_used;
+	/* Of a running store. A rule looks from one row at others in the same snapshot, and counters only rise: so each piece may have its own. */
+	store_step *step;
+	uint64_t looked, of;
+	bool is_ended;                         /* broken off; txn is none */
 };
 
 typedef void check_row(struct check *check, const struct store_key *key, struct slice value);
@@ -199,6 +204,29 @@ static void check_damaged(struct check *check, enum store_table table, const str
 		check->out->quarantined++;
 }
 
+/* Lets the writer and other readers go first, and finds the row after `key` in a new snapshot. */
+static int check_renew(struct check *check, enum store_table table, MDB_cursor **cursor, const struct store_key *key, MDB_val *at, MDB_val *raw)
+{
+	int rc;
+
+	mdb_cursor_close(*cursor);
+	*cursor = NULL;
+	store_read_end(check->store, check->txn);
+	check->txn = NULL;
+	check->is_ended = !check->step(check->context, check->looked, check->of > check->looked ? check->of : check->looked);
+	check->error = check->is_ended ? CPD_ERR_STATE : store_read_begin(check->store, &check->txn);
+	check->is_ended |= check->error != CPD_OK;
+	if (check->is_ended)
+		return MDB_NOTFOUND;
+	rc = mdb_cursor_open(check->txn, check->store->tables[table], cursor);
+	*at = (MDB_val){ key->len, (void *)(uintptr_t)key->bytes };
+	if (!rc)
+		rc = mdb_cursor_get(*cursor, at, raw, MDB_SET_RANGE);
+	if (!rc && at->mv_size == key->len && !memcmp(at->mv_data, key->bytes, key->len))
+		rc = mdb_cursor_get(*cursor, at, raw, MDB_NEXT);
+	return rc;
+}
+
 /* first: counts rows and damage; later walks pass over what is damaged. */
 static void check_walk(struct check *check, enum store_table table, bool first, check_row *visit)
 {
@@ -207,13 +235,18 @@ static void check_walk(struct check *check, enum store_table table, bool first, 
 	enum cpd_error error;
 	struct slice value;
 	MDB_val at, raw;
-	int rc = mdb_cursor_open(check->txn, check->store->tables[table], &cursor);
+	int rc = check->is_ended ? MDB_NOTFOUND : mdb_cursor_open(check->txn, check->store->tables[table], &cursor);
 
+	if (check->is_ended)
+		return;
 	if (rc) {
 		check->error = store_lmdb_error(rc);
 		return;
 	}
-	for (rc = mdb_cursor_get(cursor, &at, &raw, MDB_FIRST); !rc; rc = mdb_cursor_get(cursor, &at, &raw, MDB_NEXT)) {
+	rc = mdb_cursor_get(cursor, &at, &raw, MDB_FIRST);
+	while (!rc) {
+		bool is_due = check->step && ++check->looked % PIECE == 0 && at.mv_size <= STORE_KEY_MAX;
+
 		key.len = at.mv_size <= STORE_KEY_MAX ? at.mv_size : STORE_KEY_MAX;
 		memcpy(key.bytes, at.mv_data, key.len);
 		check->out->rows[table] += first;
@@ -224,8 +257,10 @@ static void check_walk(struct check *check, enum store_table table, bool first, 
 			check_damaged(check, table, &key);
 		else if (error && error != CPD_ERR_DAMAGED)
 			check->error = error;
+		rc = is_due ? check_renew(check, table, &cursor, &key, &at, &raw) : mdb_cursor_get(cursor, &at, &raw, MDB_NEXT);
 	}
-	mdb_cursor_close(cursor);
+	if (cursor)
+		mdb_cursor_close(cursor);
 	if (rc == MDB_NOTFOUND)
 		return;
 	check->error = store_lmdb_error(rc);
@@ -673,6 +708,8 @@ static void check_all(struct check *check)
 	check->epoch = check_meta(check, "epoch");
 	for (enum store_table table = 0; table < TABLE_COUNT; table++)
 		check_walk(check, table, true, learn[table]);
+	if (check->is_ended)
+		return;
 	next_row = check_meta(check, "next_row");
 	check->fresh_row = check->queue_row.highest + 1 > next_row ? check->queue_row.highest + 1 : next_row;
 	check_walk(check, TABLE_QUEUE, false, rule_queue);
@@ -680,8 +717,11 @@ static void check_all(struct check *check)
 	check_walk(check, TABLE_ENVELOPES, false, rule_stored_envelope);
 	check_walk(check, TABLE_TIMERS, false, rule_timer);
 	check_walk(check, TABLE_INBOX, false, rule_inbox);
+	if (check->is_ended)
+		return;
 	rule_counters(check);
-	rule_depths(check);
+	if (!check->step)
+		rule_depths(check);
 	if (check->fresh_used) {
 		const struct store_key key = store_key_name("next_row");
 		const struct store_value value = store_value_u64(check->fresh_row);
@@ -728,17 +768,25 @@ enum cpd_error store_verify(struct store *store, bool repair, store_report *repo
 	return error ? error : check.error;
 }
 
-enum cpd_error store_quarantine(struct store *store, enum store_table table, const struct store_key *key)
+enum cpd_error store_verify_running(struct store *store, store_report *report, store_step *step, void *context, struct store_check *out)
 {
-	struct store_batch *batch = store_batch_new(0);
+	static const enum store_table twice[] = { TABLE_QUEUE, TABLE_CUSTODY, TABLE_ENVELOPES, TABLE_TIMERS, TABLE_INBOX };
+	struct check check = { .store = store, .report = report, .context = context, .out = out, .step = step };
 	enum cpd_error error;
 
-	if (!batch)
-		return CPD_ERR_NOMEM;
-	error = batch_quarantine(batch, table, key);
-	if (error) {
-		store_batch_free(batch);
+	memset(out, 0, sizeof(*out));
+	check.plan_end = &check.plan;
+	for (enum store_table table = 0; table < TABLE_COUNT; table++)
+		check.of += store_count(store, table);
+	for (size_t i = 0; i < sizeof(twice) / sizeof(twice[0]); i++)
+		check.of += store_count(store, twice[i]);
+	error = store_read_begin(store, &check.txn);
+	if (error)
 		return error;
-	}
-	return store_commit_now(store, batch);
+	check_all(&check);
+	if (check.txn)
+		store_read_end(store, check.txn);
+	free(check.row.bytes);
+	free(check.other.bytes);
+	return check.error;
 }

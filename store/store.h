@@ -162,6 +162,11 @@ struct store_check {
  * finding, through report (may be NULL). One long read: at start, by --check-store, or when quiet.
  * OK also with findings; STATE: repair of a read-only store. */
 MUST_CHECK enum cpd_error store_verify(struct store *store, bool repair, store_report *report, void *context, struct store_check *out);
+/* The same of a running store, without repair and without counting the queues (depths): by reads of some hundred rows, each of a moment
+ * of its own; the writer and others go on between them. step is called after each, with how many rows were looked at
+ * and about how many it will be; false breaks it off (STATE). Not on the loop thread. */
+typedef bool store_step(void *context, uint64_t done, uint64_t of);
+MUST_CHECK enum cpd_error store_verify_running(struct store *store, store_report *report, store_step *step, void *context, struct store_check *out);
 /* Moves one row aside, when it is damaged still; else does nothing. Waits for the writer. */
 MUST_CHECK enum cpd_error store_quarantine(struct store *store, enum store_table table, const struct store_key *key);
 /* ---- a copy, compact and of one moment, while the store goes on: the bytes of a data.mdb, for a backup. One

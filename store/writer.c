@@ -444,3 +444,18 @@ bool store_completed(struct store *store, uint64_t *turn, enum cpd_error *error)
 	pthread_mutex_unlock(&store->lock);
 	return is_news;
 }
+
+enum cpd_error store_quarantine(struct store *store, enum store_table table, const struct store_key *key)
+{
+	struct store_batch *batch = store_batch_new(0);
+	enum cpd_error error;
+
+	if (!batch)
+		return CPD_ERR_NOMEM;
+	error = batch_quarantine(batch, table, key);
+	if (error) {
+		store_batch_free(batch);
+		return error;
+	}
+	return store_commit_now(store, batch);
+}

@@ -284,13 +284,17 @@ def clock_tells(checks, region, nsp, cp):
 
 
 def check_proves(checks, region, nsp):
+    done = ask(nsp, "check")
+    checks.check("check of a running node", "0 damaged" in done.stdout and "went on meanwhile" in done.stdout, done.stdout)
+    told = json.loads(ask(nsp, "check", "--json").stdout)
+    checks.check("also as JSON", told["sound"] is True and told["lines"] == [], told)
     done = ask(nsp, "check", "--config", nsp.conf, code=1)
     checks.check("check wants cpd stopped", "in use by another process" in done.stdout, done.stdout)
     nsp.stop()
     done = ask(nsp, "check", "--config", nsp.conf)
     checks.check("a sound store is told as such", ", 0 damaged" in done.stdout, done.stdout)
     told = json.loads(ask(nsp, "check", nsp.state, "--json").stdout)
-    checks.check("also as JSON, of a state folder", told["sound"] is True and told["lines"], told)
+    checks.check("as JSON too, of a state folder", told["sound"] is True and told["lines"], told)
     os.truncate(os.path.join(nsp.state, "store", "data.mdb"), 9000)
     done = ask(nsp, "check", nsp.state, code=1)
     checks.check("half a store is told with the cure", "restore the store from a backup" in done.stdout, done.stdout)

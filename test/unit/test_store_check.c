@@ -503,6 +503,67 @@ static void an_epoch_or_clock_that_fell_back_is_put_forward(void **state)
 	verify(fixture, false, 0, NULL);
 }
 
+/* ---- a running store */
+
+struct steps { struct fixture *fixture; unsigned count, most; uint64_t done; };
+
+/* Between two pieces others write: one row comes, one goes. */
+static bool step_with_a_commit(void *context, uint64_t done, uint64_t of)
+{
+	struct steps *steps = context;
+	const struct store_key fresh = store_key_counter(100000 + steps->count), old = store_key_counter(1000 + 499 * (uint64_t)steps->count);
+	struct store_batch *batch = fixture_batch(0);
+
+	assert_true(done > steps->done && of >= done);
+	steps->done = done;
+	fixture_put(batch, TABLE_LATEST, &fresh, "12345678901234567890123", 16);
+	assert_int_equal(store_batch_delete(batch, TABLE_JOURNAL, &old), CPD_OK);
+	assert_int_equal(store_commit_now(steps->fixture->store, batch), CPD_OK);
+	return ++steps->count < steps->most;
+}
+
+static void fill_journal(struct fixture *fixture)
+{
+	struct store_batch *batch = fixture_batch(0);
+
+	for (uint64_t i = 0; i < 1800; i++) {
+		const struct store_key key = store_key_counter(1000 + i);
+
+		fixture_put(batch, TABLE_JOURNAL, &key, i == 1700 ? "the needle in it" : "a line of it here", 16);
+	}
+	assert_int_equal(store_commit_now(fixture->store, batch), CPD_OK);
+	put_counter(fixture, "next_journal", 200000);
+}
+
+static void a_running_store_is_proved_in_pieces(void **state)
+{
+	struct fixture *fixture = *state;
+	struct steps steps = { fixture, 0, 100, 0 };
+	struct store_check check;
+
+	fill_journal(fixture);
+	fixture_close(fixture);
+	assert_true(fixture_damage(fixture, "the needle in it", 16, 3) > 0);
+	fixture_open(fixture);
+	assert_int_equal(store_verify_running(fixture->store, NULL, step_with_a_commit, &steps, &check), CPD_OK);
+	assert_true(steps.count >= 3);
+	assert_int_equal(check.damaged[TABLE_JOURNAL], 1);
+	assert_int_equal(check.broken_invariants, 0);
+	assert_true(check.rows[TABLE_JOURNAL] >= 1795 && check.rows[TABLE_JOURNAL] <= 1800);
+}
+
+static void a_check_of_a_running_store_can_be_broken_off(void **state)
+{
+	struct fixture *fixture = *state;
+	struct steps steps = { fixture, 0, 2, 0 };
+	struct store_check check;
+
+	fill_journal(fixture);
+	assert_int_equal(store_verify_running(fixture->store, NULL, step_with_a_commit, &steps, &check), CPD_ERR_STATE);
+	assert_int_equal(steps.count, 2);
+	verify(fixture, false, 0, NULL);
+}
+
 int main(void)
 {
 #define CHECK_TEST(name) cmocka_unit_test_setup_teardown(name, setup, fixture_teardown)
@@ -526,6 +587,8 @@ int main(void)
 		CHECK_TEST(a_custody_record_under_another_id_is_told),
 		CHECK_TEST(counters_below_what_is_used_are_raised),
 		CHECK_TEST(an_epoch_or_clock_that_fell_back_is_put_forward),
+		CHECK_TEST(a_running_store_is_proved_in_pieces),
+		CHECK_TEST(a_check_of_a_running_store_can_be_broken_off),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
