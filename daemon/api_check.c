@@ -189,6 +189,7 @@ void api_check(struct api *api, struct evhttp_request *request)
 		return;
 	}
 	api->check = check;
+	guard_follows(api, request);      /* a large store takes its time */
 	evhttp_connection_set_closecb(check->connection, check_gone, check);
 	evhttp_add_header(evhttp_request_get_output_headers(request), "Content-Type", "application/x-ndjson");
 	evhttp_add_header(evhttp_request_get_output_headers(request), "Cache-Control", "no-store");
