@@ -1,6 +1,7 @@
 /* judge.c: one image, opened with the real code, held against what was told. */
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 
 #include "crypto/crypto.h"
 #include "test/crash/crash.h"
@@ -122,6 +123,7 @@ void judge(const struct recording *recording, const struct model *model, size_t 
 	const char *why = NULL;
 	struct store *store;
 	struct look look;
+	char damaged[160];
 	enum cpd_error error;
 	bool good;
 
@@ -130,6 +132,14 @@ void judge(const struct recording *recording, const struct model *model, size_t 
 		error = store_open(&options, &store, &why);
 		if (error) {
 			snprintf(out->problem, CRASH_TEXT, "it does not open: %s: %s", cpd_error_text(error), why ? why : "");
+			return;
+		}
+		/* A sound file that is taken for a damaged one and made anew is a failure too. */
+		snprintf(damaged, sizeof(damaged), "%s/data.mdb.damaged", folder);
+		if (access(damaged, F_OK) == 0) {
+			snprintf(out->problem, CRASH_TEXT, "it was taken for damaged and made anew");
+			unlink(damaged);
+			store_close(store);
 			return;
 		}
 		good = look_at_all(store, &look, out->problem) && holds(recording, model, told, given, store, &look, out);
