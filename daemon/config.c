@@ -649,6 +649,56 @@ enum cpd_error config_load(const char *path, struct config *out, char problem[51
 	return error;
 }
 
+/* ---------------------------------------------------------------- two of them */
+static bool is_same_link(const struct config_link *a, const struct config_link *b)
+{
+	return a && b && strcmp(a->address, b->address) == 0 && strcmp(a->profile, b->profile) == 0;
+}
+
+static void compare_links(const struct config *a, const struct config *b, bool both, config_difference *tell, void *context)
+{
+	char setting[32];
+
+	for (size_t i = 0; i < a->link_count; i++) {
+		const struct config_link *other = find_link(b, a->links[i].node);
+
+		/* What stands in both is told the first time only. */
+		if (other ? both && !is_same_link(&a->links[i], other) : true) {
+			snprintf(setting, sizeof(setting), "[link %u]", a->links[i].node);
+			tell(context, setting);
+		}
+	}
+}
+
+static bool is_same_route(const struct relay_route *a, const struct relay_route *b)
+{
+	return strcmp(a->prefix, b->prefix) == 0 && a->via_count == b->via_count && memcmp(a->via, b->via, a->via_count * sizeof(a->via[0])) == 0;
+}
+
+void config_compare(const struct config *a, const struct config *b, config_difference *tell, void *context)
+{
+	bool same = a->route_count == b->route_count;
+	char setting[64];
+
+	for (size_t i = 0; i < KEY_COUNT; i++) {
+		const struct key *key = &keys[i];
+
+		/* Every timer was divided by the scale: the scale alone is told. */
+		if (key->set == set_level || (key->set == set_seconds && a->time_scale != b->time_scale))
+			continue;
+		if (memcmp((const char *)a + key->offset, (const char *)b + key->offset, key->size) == 0)
+			continue;
+		snprintf(setting, sizeof(setting), "[%s] %s", key->section, key->name);
+		tell(context, setting);
+	}
+	compare_links(a, b, true, tell, context);
+	compare_links(b, a, false, tell, context);
+	for (size_t i = 0; same && i < a->route_count; i++)
+		same = is_same_route(&a->routes[i], &b->routes[i]);
+	if (!same)
+		tell(context, "[route]");
+}
+
 void config_clear(struct config *config)
 {
 	free(config->links);

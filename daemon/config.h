@@ -58,4 +58,9 @@ struct config {
 MUST_CHECK enum cpd_error config_load(const char *path, struct config *out, char problem[512]);
 void config_clear(struct config *config);
 
+/* Tells each setting in which the two differ, as it is written: "[store] limit_mib", "[link 901]", "[route]".
+ * A section of a link or the routes is one setting. Not [log] level, which holds at once. */
+typedef void config_difference(void *context, const char *setting);
+void config_compare(const struct config *a, const struct config *b, config_difference *tell, void *context);
+
 #endif

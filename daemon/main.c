@@ -31,7 +31,7 @@
 #include "store/store.h"
 
 #define CONFIG_DEFAULT "/etc/cpd/cpd.conf"
-#define STOP_SECONDS 5
+#define STOP_SECONDS 4    /* gone within 5 s, whatever the disk does */
 /* Timers may come this much later, so that a box on a battery wakes up for several at once. */
 #define TIMER_SLACK_NS 50000000ul
 
@@ -56,7 +56,7 @@ static const char usage_text[] =
 	"  --version        tell the version, and stop\n"
 	"  --help           tell this, and stop\n"
 	"\n"
-	"SIGTERM and SIGINT stop cpd, SIGHUP reads the log level again.\n";
+	"SIGTERM and SIGINT stop cpd, SIGHUP reads the log level again and logs what else changed.\n";
 
 /* ---------------------------------------------------------------- checks */
 
@@ -221,6 +221,7 @@ struct daemon {
 	struct event_base *base;
 	struct node *node;
 	const char *config_path;
+	const struct config *config;      /* that it runs with */
 	uint64_t watchdog_us;
 	struct event *watchdog;
 };
@@ -232,6 +233,12 @@ static void on_stop(evutil_socket_t number, short what, void *context)
 	(void)what;
 	log_line(LOG_INFO, "stopping", "signal=%d", (int)number);
 	event_base_loopbreak(daemon->base);
+}
+
+static void restart_needed(void *context, const char *setting)
+{
+	(void)context;
+	log_line(LOG_WARNING, "restart-needed", "setting=\"%s\" cure=\"it changed in the file and holds from the next start: systemctl restart cpd\"", setting);
 }
 
 static void on_hangup(evutil_socket_t number, short what, void *context)
@@ -246,6 +253,7 @@ static void on_hangup(evutil_socket_t number, short what, void *context)
 		log_line(LOG_WARNING, "config-refused", "why=\"%s\" cure=\"the old settings stay\"", problem);
 		return;
 	}
+	config_compare(daemon->config, &config, restart_needed, NULL);
 	log_set_level(config.log_level);
 	log_line(LOG_INFO, "log-level", "level=%d", config.log_level);
 	config_clear(&config);
@@ -316,9 +324,9 @@ out:
 
 static int run(const char *path)
 {
-	struct daemon daemon = { .config_path = path };
-	const struct rlimit no_core = { 0, 0 };
 	struct config config;
+	struct daemon daemon = { .config_path = path, .config = &config };
+	const struct rlimit no_core = { 0, 0 };
 	char problem[512];
 	int status;
 
