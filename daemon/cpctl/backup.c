@@ -136,7 +136,7 @@ static int keep(const struct call *call, struct taking *taking, const char *temp
 		json_decref(json);
 	} else {
 		printf("%s: node %u, %.1f MiB, written and read back.\n"
-		    "It holds messages and the directory, no keys: keep a copy of the identity folder in\na safe besides. `cpctl restore` puts it back.\n",
+		    "It holds messages and the directory, no keys: keep a copy of the identity\nfolder in a safe besides. `cpctl restore` puts it back.\n",
 		    taking->path, head.node, (double)taking->len / 1048576);
 	}
 	return EXIT_DONE;

@@ -76,10 +76,11 @@ static void print_clock(const json_t *clock)
 		printf("\n%sGood.%s\n", colour(COLOUR_GOOD), colour(COLOUR_NONE));
 	else {
 		printf("\n%s%s:%s ", colour(verdict == CLOCK_WRONG ? COLOUR_BAD : COLOUR_WARNING), verdict == CLOCK_WRONG ? "Wrong" : "Not sure", colour(COLOUR_NONE));
-		printf("%s.\n", why);
+		printf("\n");
+		text_wrap(why, 2);
 		text_wrap(cure, 2);
 	}
-	puts("Ages and retries are counted by a clock of cpd's own, which goes on when this one is set.");
+	puts("Ages and retries are counted by a clock of cpd's own, which goes on when this\none is set.");
 }
 
 int verb_clock(struct call *call)

@@ -160,7 +160,13 @@ static void print_findings(const struct doctor *doctor)
 
 		while (strcmp(words[state], json_text(row, "state")))
 			state++;
-		printf("%s%-4s%s  %-15s %s\n", colour(colours[state]), words[state], colour(COLOUR_NONE), json_text(row, "name"), json_text(row, "text"));
+		printf("%s%-4s%s  %-15s ", colour(colours[state]), words[state], colour(COLOUR_NONE), json_text(row, "name"));
+		if (22 + strlen(json_text(row, "text")) < OUTPUT_WIDTH)
+			text_wrap(json_text(row, "text"), 0);
+		else {
+			putchar('\n');
+			text_wrap(json_text(row, "text"), 6);
+		}
 		if (*json_text(row, "cure"))
 			text_wrap(json_text(row, "cure"), 8);
 	}

@@ -263,9 +263,9 @@ static void tell_done(const struct call *call, const struct restore *restore)
 	printf("The store of node %u is as it was at %s.\n", head->node, head->made);
 	if (restore->has_old)
 		printf("The one before is kept in %s;\nremove it when all is well.\n", restore->aside);
-	printf("Start cpd (systemctl start cpd). It begins a new epoch: no number is used twice, and\n"
-	    "others offer it again what they hold for it. What was written here after the backup\n"
-	    "and had not left this machine is only in the store before.\n");
+	printf("Start cpd (systemctl start cpd). It begins a new epoch: no number is used twice,\n"
+	    "and others offer it again what they hold for it. What was written here after the\n"
+	    "backup and had not left this machine is only in the store before.\n");
 }
 
 static int restore_run(struct call *call, struct restore *restore)
