@@ -165,7 +165,7 @@ def a_disk_that_hangs(checks, region):
     """strace holds the sync of the store's writer up, as a dying disk does."""
     cp = region.nodes[CP]
     cp.stop()
-    cp.wrapper = ["strace", "-f", "-qq", "-o", "/dev/null", "-e", "trace=fdatasync", "-e", "inject=fdatasync:delay_enter=25000000:when=40+"]
+    cp.wrapper = ["strace", "-f", "-qq", "-o", "/dev/null", "-e", "trace=fdatasync", "-e", "inject=fdatasync:delay_enter=60000000:when=40+"]
     cp.start()
     try:
         for i in range(60):
@@ -175,6 +175,12 @@ def a_disk_that_hangs(checks, region):
                 break
         trouble = wait_for("503", lambda: health(cp), 30)
         checks.check("a disk that hangs is told, with what to do", trouble[0] == 503 and trouble[1]["code"] == "writer-stands-still" and "disk" in trouble[1]["remedy"], trouble)
+        try:
+            cp.call("POST", "/v1/messages", {"kind": "text", "to": [NSP], "body": {"text": "en nu?"}}, {"Idempotency-Key": "nu"}, timeout=40)
+            late = None
+        except Refused as why:
+            late = why
+        checks.check("an order that waits for it is answered in time", late and late.status == 503 and late.error["code"] == "busy", late)
         checks.check("in the metrics too", Metrics(cp).get("cpd_healthy") == 0 and Metrics(cp).get("cpd_turns_in_flight") > 0)
     finally:
         cp.kill()
