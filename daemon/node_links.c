@@ -17,11 +17,19 @@ struct node_link *links_find(const struct node *node, uint32_t neighbour)
 	return map_get(&node->links_by_number, map_key_pair(neighbour, 0));
 }
 
-static enum cpd_error link_make(struct node *node, struct node_link *link)
+/* A peer without a certificate yet may be one that speaks seldom. */
+static struct link_profile profile_of(const struct node *node, const struct node_link *link)
 {
 	const bool is_thin = link->config && !strcmp(link->config->profile, "thin");
-	struct link_config config = { .self = node->self, .peer = link->neighbour, .self_epoch = node->epoch,
-		.profile = is_thin ? link_profile_thin : link_profile_ip };
+	const struct certificate *certificate = directory_certificate(node->directory, link->neighbour);
+	const struct role *role = certificate ? role_find(certificate->role) : NULL;
+
+	return link_profile_between(is_thin ? &link_profile_thin : &link_profile_ip, node->role->is_on_battery, !role || role->is_on_battery);
+}
+
+static enum cpd_error link_make(struct node *node, struct node_link *link)
+{
+	struct link_config config = { .self = node->self, .peer = link->neighbour, .self_epoch = node->epoch, .profile = profile_of(node, link) };
 	struct store_key key = store_key_number(link->neighbour);
 	uint8_t *value;
 	size_t len;
@@ -126,11 +134,13 @@ static void greeting_of(struct node *node, uint32_t peer, struct link_greeting *
 
 static void greet(struct node *node, struct node_link *link)
 {
+	const struct link_profile profile = profile_of(node, link);
 	struct link_greeting greeting;
 
 	if (link_is_up(link->link))
 		tell_down(node, link, "the session started again");
 	greeting_of(node, link->neighbour, &greeting);
+	link_set_profile(link->link, &profile);
 	free(link->frame);
 	link->frame = NULL;
 	link_connected(link->link, &greeting, node_ms(node));

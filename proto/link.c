@@ -6,8 +6,28 @@
 #include <stdlib.h>
 #include <string.h>
 
-const struct link_profile link_profile_ip = { 10000000, 20000, 65000, 10000 };
+const struct link_profile link_profile_ip = { 10000000, 40000, 48000, 10000 };
 const struct link_profile link_profile_thin = { 1200, 120000, 400000, 60000 };
+
+#define BATTERY_KEEPALIVE_MS 65000
+#define BATTERY_DEAD_MS 115000
+
+struct link_profile link_profile_between(const struct link_profile *profile, bool self_on_battery, bool peer_on_battery)
+{
+	struct link_profile between = *profile;
+
+	if (self_on_battery && between.keepalive_ms < BATTERY_KEEPALIVE_MS)
+		between.keepalive_ms = BATTERY_KEEPALIVE_MS;
+	if (peer_on_battery && between.dead_ms < BATTERY_DEAD_MS)
+		between.dead_ms = BATTERY_DEAD_MS;
+	return between;
+}
+
+void link_set_profile(struct link *link, const struct link_profile *profile)
+{
+	link->profile = *profile;
+	link->deadline_is_known = false;
+}
 
 /* ---------------------------------------------------------------- bitmaps, rate */
 

@@ -30,8 +30,12 @@ struct link_profile {
 	uint32_t dead_ms;          /* silence after which the session is given up */
 	uint32_t retransmit_ms;    /* unacknowledged this long with nothing heard of it: send again */
 };
-extern const struct link_profile link_profile_ip;   /* 10 Mbit/s, 20 s, 65 s, 10 s */
+extern const struct link_profile link_profile_ip;   /* 10 Mbit/s, 40 s, 48 s, 10 s */
 extern const struct link_profile link_profile_thin; /* 1,200 bit/s, 120 s, 400 s, 60 s */
+/* The same between two of which one or both live on a battery, as an NSP does: who does speaks only after 65 s, which
+ * its presence each 60 s comes before, and is given up after 115 s, while it still hears within 48 s that its CP is gone.
+ * Never shorter than the profile's own times. */
+struct link_profile link_profile_between(const struct link_profile *profile, bool self_on_battery, bool peer_on_battery);
 
 /* What an item is to the host; handed back in ACKED, REFUSED and RETURNED. Opaque to the link. */
 struct item_ref {
@@ -94,6 +98,8 @@ struct link_greeting {
 struct link;
 struct link *link_new(const struct link_config *config); /* NULL: no memory */
 void link_free(struct link *link);
+/* For the sessions to come. */
+void link_set_profile(struct link *link, const struct link_profile *profile);
 
 /* The bearer has a path to the peer: a hello becomes due. An open session is ended first (its items
  * come back as RETURNED or ACKED after the new hello; what the peer cannot hold is RETURNED at once).

@@ -293,8 +293,27 @@ static void idle_link_wakes_only_for_its_keepalive(void **state)
 		frames += (uint32_t)a.out.count;
 		settle_down();
 	}
-	assert_in_range(wakes, 29, 31);
-	assert_in_range(frames, 29, 31);
+	assert_in_range(wakes, 600000 / link_profile_ip.keepalive_ms - 1, 600000 / link_profile_ip.keepalive_ms + 1);
+	assert_in_range(frames, 600000 / link_profile_ip.keepalive_ms - 1, 600000 / link_profile_ip.keepalive_ms + 1);
+}
+
+/* Nobody is given up for being as silent as it may be; and a CP that is gone is noticed well within the minute in
+ * which an NSP has to be on its second one. */
+static void who_speaks_seldom_is_given_up_late_and_a_cp_soon(void **state)
+{
+	const struct link_profile *profiles[] = { &link_profile_ip, &link_profile_thin };
+
+	(void)state;
+	for (int i = 0; i < 2; i++)
+		for (int self = 0; self < 2; self++)
+			for (int peer = 0; peer < 2; peer++) {
+				struct link_profile ours = link_profile_between(profiles[i], self, peer), theirs = link_profile_between(profiles[i], peer, self);
+
+				assert_true(ours.keepalive_ms + 8000 <= theirs.dead_ms);
+				assert_true(theirs.keepalive_ms + 8000 <= ours.dead_ms);
+			}
+	assert_true(link_profile_between(&link_profile_ip, true, false).dead_ms <= 50000);
+	assert_true(link_profile_between(&link_profile_ip, true, false).keepalive_ms > 60000); /* its presence is word enough */
 }
 
 static void deadline_stays_honest_while_the_bearer_takes_nothing(void **state)
@@ -363,6 +382,7 @@ int main(void)
 		IP(mutated_frames_never_crash),
 		IP(memory_that_runs_out_ends_the_session_cleanly),
 		IP(idle_link_wakes_only_for_its_keepalive),
+		IP(who_speaks_seldom_is_given_up_late_and_a_cp_soon),
 		IP(deadline_stays_honest_while_the_bearer_takes_nothing),
 		IP(silent_peer_is_given_up),
 		IP(introduction_stands_alone_before_hello),
