@@ -14,8 +14,8 @@
 #include "daemon/zap.h"
 #include "daemon/zmq_pump.h"
 
-#define BEARER_SLOTS 1536                  /* 640 that we call, 640 that call us, strangers, and room */
-#define BEARER_CONNECTIONS 2048            /* open TCP connections of callers; above it the newest is cut */
+#define BEARER_SLOTS 6144                  /* every node of the country once, and room */
+#define BEARER_CONNECTIONS 8192            /* open TCP connections of callers; above it the newest is cut */
 #define BEARER_HWM 4                       /* of what comes in: ZeroMQ's buffers are no queue */
 /* Of what goes out: what may stand there is bounded by the link's credit in bytes; with fewer frames a ROUTER, which
  * does not tell when one peer has room again, would go at the pace of its retries. */
@@ -73,6 +73,7 @@ struct connection {
 	uint64_t delivered;                /* bytes of frames handed over */
 	bool has_spoken;
 	bool is_stranger;
+	struct session *session;           /* the one on it; NULL: none yet, or no more */
 };
 
 struct router {

@@ -160,13 +160,15 @@ void router_cut(struct bearer_zmq *bearer, int fd)
 
 static struct session *session_on(struct bearer_zmq *bearer, int fd)
 {
-	for (size_t i = 0; i < BEARER_SLOTS; i++) {
-		struct session *session = bearer->sessions[i];
+	return fd >= 0 && (size_t)fd < bearer->router.connection_size ? bearer->router.connections[fd].session : NULL;
+}
 
-		if (session && !session->call && session->fd == fd)
-			return session;
-	}
-	return NULL;
+/* The session leaves its descriptor, which may be somebody else's by now. */
+static void leave_connection(struct bearer_zmq *bearer, struct session *session)
+{
+	if (session_on(bearer, session->fd) == session)
+		bearer->router.connections[session->fd].session = NULL;
+	session->fd = -1;
 }
 
 static bool grow_connections(struct router *router, int fd)
@@ -198,7 +200,7 @@ static void connection_closed(struct bearer_zmq *bearer, int fd)
 	bearer->router.open_count--;
 	session = session_on(bearer, fd);
 	if (session) {
-		session->fd = -1;
+		leave_connection(bearer, session);
 		session_end(bearer, session, "the connection broke");
 	}
 }
@@ -281,8 +283,13 @@ static void audit(evutil_socket_t fd, short what, void *context)
 }
 
 /* ---------------------------------------------------------------- sessions */
-static struct session *session_of(struct bearer_zmq *bearer, const uint8_t routing_id[ROUTING_ID])
+static struct session *session_of(struct bearer_zmq *bearer, const uint8_t routing_id[ROUTING_ID], int fd)
 {
+	struct session *there = session_on(bearer, fd);
+
+	if (there && memcmp(there->routing_id, routing_id, ROUTING_ID) == 0)
+		return there;
+	/* What was left in the buffer of a connection that is gone. */
 	for (size_t i = 0; i < BEARER_SLOTS; i++) {
 		struct session *session = bearer->sessions[i];
 
@@ -296,6 +303,7 @@ void router_forget(struct bearer_zmq *bearer, struct session *session)
 {
 	if (session->fd >= 0)
 		router_cut(bearer, session->fd);
+	leave_connection(bearer, session);
 	if (session->node == 0)
 		release_stranger(&bearer->router);
 }
@@ -309,7 +317,7 @@ static void make_way(struct bearer_zmq *bearer, uint32_t node, int fd)
 		if (!old || old->call)
 			continue;
 		if (old->fd == fd) {
-			old->fd = -1; /* its connection is gone; the descriptor is the new one's */
+			leave_connection(bearer, old); /* its connection is gone; the descriptor is the new one's */
 			session_end(bearer, old, "the connection broke");
 			session_finish(bearer, old);
 		} else if (node != 0 && old->node == node) {
@@ -352,6 +360,7 @@ static struct session *begin_session(struct bearer_zmq *bearer, zmq_msg_t *messa
 		return NULL;
 	memcpy(session->routing_id, routing_id, ROUTING_ID);
 	session->fd = fd;
+	bearer->router.connections[fd].session = session;
 	bearer->events.up(bearer->events.context, node, session->id);
 	return session;
 }
@@ -360,7 +369,7 @@ static void take_frame(struct bearer_zmq *bearer, const uint8_t routing_id[ROUTI
 {
 	struct slice frame = { zmq_msg_data(message), zmq_msg_size(message) };
 	int fd = zmq_msg_get(message, ZMQ_SRCFD);
-	struct session *session = session_of(bearer, routing_id);
+	struct session *session = session_of(bearer, routing_id, fd);
 	struct connection *connection;
 
 	if (session && session->is_ending)
@@ -398,7 +407,8 @@ static void take_frame(struct bearer_zmq *bearer, const uint8_t routing_id[ROUTI
 /* A message of several parts, too large, or from one that chose its own routing id, is not of cpd. */
 static void refuse_message(struct bearer_zmq *bearer, const uint8_t *routing_id, int id_len, zmq_msg_t *message)
 {
-	struct session *session = id_len == ROUTING_ID ? session_of(bearer, routing_id) : NULL;
+	int fd = zmq_msg_get(message, ZMQ_SRCFD);
+	struct session *session = id_len == ROUTING_ID ? session_of(bearer, routing_id, fd) : NULL;
 
 	if (session) {
 		session_end(bearer, session, "it sent what is not a single frame");
@@ -406,7 +416,7 @@ static void refuse_message(struct bearer_zmq *bearer, const uint8_t *routing_id,
 	}
 	zmq_pump_drain(&bearer->router.monitor_pump);
 	log_limited(LOG_WARNING, "caller-cut", 0, clock_boot_ms(), "why=%s", "not a single frame");
-	router_cut(bearer, zmq_msg_get(message, ZMQ_SRCFD));
+	router_cut(bearer, fd);
 }
 
 static bool router_step(void *context, int events)
