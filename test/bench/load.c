@@ -64,7 +64,8 @@ static int64_t now_ms(void)
 static void sender_open(struct sender *sender, uint32_t node)
 {
 	const struct link_config config = { .self = node, .peer = load.peer, .self_epoch = load.epoch, .profile = link_profile_ip };
-	const struct link_greeting greeting = { .clock_ms = -1 };
+	/* It says that it holds every update, or each would be sent the whole directory while something else is measured. */
+	const struct link_greeting greeting = { .clock_ms = -1, .directory = UINT32_MAX / 2 };
 	int none = 0;
 
 	person_make(node, &sender->person);

@@ -13,7 +13,7 @@ from harness import BUILD, Checks
 
 BENCH = os.path.join(os.path.dirname(os.path.abspath(__file__)), "..", "bench", "bench.py")
 ROWS = [
-    "idle NSP with two CPs: wake-ups", "idle NSP with two CPs: CPU", "idle NSP with two CPs: RSS", "idle CP: RSS", "idle desk: RSS",
+    "idle NSP with two CPs: wake-ups", "idle NSP with two CPs: switches of all threads", "idle NSP with two CPs: CPU", "idle NSP with two CPs: RSS", "idle CP: RSS", "idle desk: RSS",
     "noodhulpmelding NSP to CP, with its receipt, one by one", "noodhulpmelding NSP to CP, with its receipt, together",
     "machine: Ed25519 verifications, one core", "machine: Ed25519 verifications, all cores", "machine: LMDB synced commits of one message",
     "machine: LMDB messages in synced commits of 256", "machine: ZeroMQ+CURVE acknowledged, one at a time",
