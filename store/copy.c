@@ -29,9 +29,9 @@ static void *copy_main(void *argument)
 	struct store *store = copy->store;
 	int rc;
 
-	pthread_rwlock_rdlock(&store->map_lock);
+	store_map_hold(store);
 	rc = mdb_env_copyfd2(store->env, copy->in, MDB_CP_COMPACT);
-	pthread_rwlock_unlock(&store->map_lock);
+	store_map_release(store);
 	pthread_mutex_lock(&store->lock);
 	copy->error = copy->gave_way ? CPD_ERR_BUSY : rc == EPIPE ? CPD_ERR_STATE : store_lmdb_error(rc);
 	copy->is_done = true;

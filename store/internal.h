@@ -101,6 +101,9 @@ bool store_table_is_valid(enum store_table table);
 const char *store_table_name(enum store_table table);
 
 /* ---- read.c */
+/* While it is held the map is not moved. The same thread may hold it more than once; it lets go as often. */
+void store_map_hold(struct store *store);
+void store_map_release(struct store *store);
 /* A read transaction; every store_read_begin that gave CPD_OK has its store_read_end. */
 MUST_CHECK enum cpd_error store_read_begin(struct store *store, MDB_txn **out);
 void store_read_end(struct store *store, MDB_txn *txn);

@@ -4,6 +4,35 @@
 
 #include "store/internal.h"
 
+/* ---- the map stays where it is while it is read */
+
+/* Who waits to grow the map goes before new readers, else readers that follow each other would hold up every
+ * commit. A thread that reads while it reads already (a visitor of store_scan) does not queue behind it again:
+ * each would wait for the other. */
+static _Thread_local struct { const struct store *store; unsigned depth; } reading;
+
+void store_map_hold(struct store *store)
+{
+	if (reading.store == store) {
+		reading.depth++;
+		return;
+	}
+	pthread_rwlock_rdlock(&store->map_lock);
+	if (!reading.store) {
+		reading.store = store;
+		reading.depth = 1;
+	}
+}
+
+void store_map_release(struct store *store)
+{
+	if (reading.store == store && --reading.depth > 0)
+		return;
+	if (reading.store == store)
+		reading.store = NULL;
+	pthread_rwlock_unlock(&store->map_lock);
+}
+
 /* ---- transactions: begun once, then reset and renewed; each keeps a reader slot of LMDB */
 
 enum cpd_error store_read_begin(struct store *store, MDB_txn **out)
@@ -12,7 +41,7 @@ enum cpd_error store_read_begin(struct store *store, MDB_txn **out)
 	int rc;
 
 	*out = NULL;
-	pthread_rwlock_rdlock(&store->map_lock);
+	store_map_hold(store);
 	pthread_mutex_lock(&store->readers_lock);
 	if (store->reader_count > 0)
 		txn = store->readers[--store->reader_count];
@@ -20,7 +49,7 @@ enum cpd_error store_read_begin(struct store *store, MDB_txn **out)
 	rc = txn ? mdb_txn_renew(txn) : mdb_txn_begin(store->env, NULL, MDB_RDONLY, &txn);
 	if (rc) {
 		mdb_txn_abort(txn);
-		pthread_rwlock_unlock(&store->map_lock);
+		store_map_release(store);
 		return store_lmdb_error(rc);
 	}
 	*out = txn;
@@ -37,7 +66,7 @@ void store_read_end(struct store *store, MDB_txn *txn)
 	}
 	pthread_mutex_unlock(&store->readers_lock);
 	mdb_txn_abort(txn); /* NULL is fine */
-	pthread_rwlock_unlock(&store->map_lock);
+	store_map_release(store);
 }
 
 /* ---- rows */

@@ -55,6 +55,7 @@ static struct store *store_new(const struct store_options *options)
 {
 	struct store *store = calloc(1, sizeof(*store));
 	const size_t page = 4096;
+	pthread_rwlockattr_t kind;
 
 	if (!store)
 		return NULL;
@@ -68,7 +69,10 @@ static struct store *store_new(const struct store_options *options)
 	store->limit_bytes = (options->limit_bytes ? options->limit_bytes : DEFAULT_LIMIT) / page * page;
 	if (store->limit_bytes < STORE_MAP_MIN)
 		store->limit_bytes = STORE_MAP_MIN;
-	pthread_rwlock_init(&store->map_lock, NULL);
+	pthread_rwlockattr_init(&kind);
+	pthread_rwlockattr_setkind_np(&kind, PTHREAD_RWLOCK_PREFER_WRITER_NONRECURSIVE_NP);
+	pthread_rwlock_init(&store->map_lock, &kind);
+	pthread_rwlockattr_destroy(&kind);
 	pthread_mutex_init(&store->readers_lock, NULL);
 	pthread_mutex_init(&store->lock, NULL);
 	pthread_cond_init(&store->work, NULL);

@@ -27,6 +27,16 @@ static int slow_commits(void *context)
 	return 0;
 }
 
+/* The disk hangs until the test lets it go on, ten seconds at most. */
+static atomic_bool commits_may_go;
+static inline int held_commits(void *context)
+{
+	(void)context;
+	for (int i = 0; i < 1000 && !atomic_load(&commits_may_go); i++)
+		usleep(10000);
+	return 0;
+}
+
 static void break_commits(int which, int error)
 {
 	struct store *store = node_store(nodes[which]);

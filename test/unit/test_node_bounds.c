@@ -203,13 +203,15 @@ static void a_turn_that_waits_is_on_disk_before_it_is_told_at_the_end(void **sta
 	struct slice body = document(1024 * 1024, 1);
 
 	(void)state;
-	node_store(nodes[1])->commit_fault = slow_commits;
+	atomic_store(&commits_may_go, false);
+	node_store(nodes[1])->commit_fault = held_commits;
 	author(1, NSP, body, 20, NULL, &first);
 	UNTIL(node_store(nodes[1])->waiting_bytes);
 	for (size_t i = 0; i < 12; i++)
 		author(1, NSP, body, 20, NULL, &answers[i]);
 	run_ms(100);                    /* decided, and the disk is busy still */
 	assert_int_equal(first.calls, 0);
+	atomic_store(&commits_may_go, true);
 	stop(1);
 	start(1);
 	assert_int_equal(first.calls, 1);
