@@ -166,13 +166,12 @@ static void take_authored(struct decision *turn, struct sim_input *input)
 	(void)!hand_in(turn, &input->event, &facts);
 }
 
-/* Rows are read when they are handed in, as facts are: what the relay was told is committed is in them. */
-static void take_rows(struct decision *turn, struct sim_input *input)
+/* As daemon/node_effects.c: read when the turn that asks is committed, handed in with a later one. What is
+ * committed in between is not in them, and the relay must live with that. */
+void decide_read_rows(struct sim_node *node, struct sim_input *input)
 {
-	struct sim_node *node = turn->node;
 	struct relay_event *event = &input->event;
-	struct relay_facts facts = {.holds_receipts = false};
-	struct relay_row rows[RELAY_ROWS_MAX];
+	struct relay_row *rows = sim_alloc(RELAY_ROWS_MAX * sizeof(*rows));
 	struct disk_key from = disk_key_queue(event->link, event->precedence, event->ref.counter + 1);
 	struct disk_key prefix = disk_key_queue(event->link, event->precedence, 0);
 	const struct disk_rows *table = &node->disk.tables[DISK_QUEUE];
@@ -180,9 +179,8 @@ static void take_rows(struct decision *turn, struct sim_input *input)
 	size_t at = disk_seek(&node->disk, DISK_QUEUE, &from);
 	while (at < table->count && disk_has_prefix(table->rows[at], &prefix) && event->row_count < RELAY_ROWS_MAX)
 		memcpy(&rows[event->row_count++], table->rows[at++]->data, sizeof(rows[0]));
-	event->rows = rows;
+	event->rows = input->rows = rows;
 	event->rows_end = at == table->count || !disk_has_prefix(table->rows[at], &prefix);
-	(void)!hand_in(turn, event, &facts);
 }
 
 static bool is_wanted_own(const struct sim_node *node, const struct disk_row *row)
@@ -253,9 +251,6 @@ void decide_input(struct decision *turn, struct sim_input *input)
 		(void)!hand_in(turn, event, &facts);
 		break;
 	}
-	case RELAY_ROWS:
-		take_rows(turn, input);
-		break;
 	case RELAY_OWN:
 		take_own(turn, input);
 		break;

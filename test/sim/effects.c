@@ -188,7 +188,8 @@ static void take_told(struct decision *turn, const struct relay_effect *effect)
 		break;
 	case EFFECT_WANT_ROWS:
 		later.event = (struct relay_event){.type = RELAY_ROWS, .link = effect->link, .precedence = effect->precedence, .is_reroute = effect->is_reroute, .ref = {.counter = effect->counter}};
-		node_input(node, &later, false);
+		turn->batch->asks = sim_grow(turn->batch->asks, &turn->batch->ask_room, turn->batch->ask_count, sizeof(later));
+		turn->batch->asks[turn->batch->ask_count++] = later;
 		break;
 	case EFFECT_WANT_OWN:
 		later.event = (struct relay_event){.type = RELAY_OWN, .own_node = effect->node, .id = effect->id};

@@ -154,6 +154,7 @@ static void sim_batch_free(struct sim_batch *batch, bool is_lost)
 	for (size_t i = 0; is_lost && i < batch->authored_count; i++)
 		authored_free(batch->authored[i]);
 	free(batch->passes);
+	free(batch->asks);
 	free(batch->settled);
 	free(batch);
 }
@@ -355,6 +356,10 @@ static void emit(struct sim_node *node, struct sim_batch *batch)
 	relay_committed(node->relay, batch->turn);
 	for (size_t i = 0; i < node->end_count; i++)
 		link_committed(node->ends[i]->link, batch->turn);
+	for (size_t i = 0; i < batch->ask_count; i++) {
+		decide_read_rows(node, &batch->asks[i]);
+		node_input(node, &batch->asks[i], false);
+	}
 	if (batch->has_announce)
 		announce(node, &batch->announce);
 	for (size_t i = 0; i < batch->pass_count; i++)

@@ -370,6 +370,28 @@ static void plan_lone_rollback(struct world *world)
 		world_schedule(world, HAPPENS_FAULT, world->faults[i].at_ms)->index = (int)i;
 }
 
+#define FLOOD_EVERY 12 /* one seed in so many; not drawn, as above */
+#define FLOOD_PLANS (LIMIT_WINDOW + 100)
+
+/* More for one neighbour than a window holds, written in the time that a turn or two take: what stands behind
+ * the window must be asked of the store while more comes. */
+static void plan_flood(struct world *world)
+{
+	size_t origin = (size_t)(random_mix(world->seed) % world->node_count);
+	uint32_t to = world->nodes[origin].role == ROLE_ID_DESK ? 91001 : SIM_FIRST_DESK;
+	if (random_mix(world->seed ^ 0xf100d) % FLOOD_EVERY != 0)
+		return;
+	for (int i = 0; i < FLOOD_PLANS; i++) {
+		struct sim_plan *plan = &world->plans[world->plan_count];
+		int64_t at_ms = world->active_ms / 2 + 10 * i;
+		*plan = (struct sim_plan){.at_ms = at_ms, .origin = origin, .kind = 6, .nodes = {to}, .node_count = 1,
+			.precedence = PRECEDENCE_ROUTINE, .body_len = 20, .lifetime_s = 24 * 3600};
+		struct happening *write = world_schedule(world, HAPPENS_AUTHOR, at_ms);
+		write->node = &world->nodes[origin];
+		write->index = (int)world->plan_count++;
+	}
+}
+
 void plan_make(struct world *world)
 {
 	struct sim_random *random = &world->random;
@@ -386,7 +408,7 @@ void plan_make(struct world *world)
 		world->profile = (struct link_profile){.keepalive_ms = 20000, .dead_ms = 65000, .retransmit_ms = 10000};
 	plan_directory(world);
 	world->plan_count = (size_t)random_range(random, 60, 150);
-	world->plans = sim_alloc((world->plan_count + LONE_PLANS) * sizeof(*world->plans));
+	world->plans = sim_alloc((world->plan_count + LONE_PLANS + FLOOD_PLANS) * sizeof(*world->plans));
 	for (size_t i = 0; i < world->plan_count; i++)
 		plan_message(world, i);
 	world->fault_count = (size_t)random_range(random, 3, world->node_count > 12 ? 20 : 9);
@@ -396,6 +418,7 @@ void plan_make(struct world *world)
 		world_schedule(world, HAPPENS_FAULT, world->faults[i].at_ms)->index = (int)i;
 	}
 	plan_lone_rollback(world);
+	plan_flood(world);
 }
 
 static void replace_disk(struct world *world, const struct sim_fault *fault, struct sim_node *node)

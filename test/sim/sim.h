@@ -85,6 +85,7 @@ struct sim_batch {
 	struct disk_batch changes;
 	struct sim_settled *settled; size_t settled_count;
 	struct sim_pass *passes; size_t pass_count;
+	struct sim_input *asks; size_t ask_count, ask_room; /* for rows, read when this is committed */
 	struct presence announce; bool has_announce;
 	struct sim_message *authored[64]; size_t authored_count;
 	struct sim_batch *next;

@@ -10,6 +10,8 @@ struct decision { struct sim_node *node; struct sim_batch *batch; struct moment 
 
 /* decide.c */
 void decide_input(struct decision *turn, struct sim_input *input);
+/* The rows that a RELAY_ROWS asks for, as they are committed now. */
+void decide_read_rows(struct sim_node *node, struct sim_input *input);
 /* Signs what the relay witnessed, grouped by origin, and hands it in; until nothing is left. */
 void decide_witnesses(struct decision *turn);
 
