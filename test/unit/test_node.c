@@ -142,6 +142,26 @@ static void an_older_copy_begins_a_new_epoch(void **state)
 	assert_true(fresh.id.epoch > after.id.epoch);
 }
 
+/* Nobody is there to tell it that its numbers are taken: only its identity knows. */
+static void a_new_store_begins_a_new_epoch_though_nobody_tells(void **state)
+{
+	struct answer before, after;
+
+	(void)state;
+	stop(1);
+	author(0, DESK, text("op de oude schijf"), 6, NULL, &before);
+	UNTIL(before.calls);
+	stop(0);
+	assert_int_equal(system("rm -rf 344003-store"), 0);
+	seed_store("344003-store");
+	start(0);
+	author(0, DESK, text("op de nieuwe schijf"), 6, NULL, &after);
+	UNTIL(after.calls);
+	assert_int_equal(before.error, CPD_OK);
+	assert_int_equal(after.error, CPD_OK);
+	assert_true(after.id.epoch > before.id.epoch);
+}
+
 /* How many of the desk's inbox hold these words; *id is the last of them. */
 static unsigned desk_has(const char *words, struct message_id *id)
 {
@@ -356,6 +376,7 @@ int main(void)
 		TEST(a_disk_error_ends_the_node_and_nothing_is_told_as_kept),
 		TEST(no_acknowledgement_leaves_when_the_receivers_commit_fails),
 		TEST(an_older_copy_begins_a_new_epoch),
+		TEST(a_new_store_begins_a_new_epoch_though_nobody_tells),
 		TEST(an_older_copy_that_wrote_nothing_begins_a_new_epoch),
 		TEST(a_damaged_message_ends_with_a_word_to_its_author_and_harms_no_other),
 		TEST(words_under_a_taken_id_are_reissued),

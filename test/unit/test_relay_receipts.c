@@ -268,6 +268,17 @@ static void a_conflict_told_by_a_neighbour_asks_for_another_id(void **state)
 	assert_true(message_id_equal(&effect_of(box, EFFECT_REISSUE)->id, &id));
 }
 
+static void a_conflict_told_by_a_relay_further_on_asks_for_another_id(void **state)
+{
+	BOX;
+	struct header header = header_of(KIND_TEXT, SELF, 1, DESK);
+
+	author(box, &header);
+	passed(box, CP_A);
+	receipt(box, &header, (struct told){ .link = CP_A, .witness = CP_B, .epoch = 1, .counter = 1, .level = LEVEL_UNDELIVERABLE, .reason = REFUSED_ID_CONFLICT });
+	assert_true(message_id_equal(&effect_of(box, EFFECT_REISSUE)->id, &header.id));
+}
+
 /* The refusal of a copy that has moved meanwhile says nothing of the copy that waits elsewhere. */
 static void a_refusal_of_a_row_that_has_moved_tells_nobody(void **state)
 {
@@ -339,6 +350,7 @@ int main(void)
 		CASE(a_final_refusal_at_the_origin_is_told_and_does_not_end_it),
 		CASE(below_the_floor_is_no_refusal_to_tell),
 		CASE(a_conflict_told_by_a_neighbour_asks_for_another_id),
+		CASE(a_conflict_told_by_a_relay_further_on_asks_for_another_id),
 		CASE(a_refusal_of_a_row_that_has_moved_tells_nobody),
 		CASE(each_act_of_a_person_is_witnessed_once),
 		CASE(nobody_acts_on_what_is_not_here),
