@@ -287,9 +287,9 @@ static void clear_models(void)
 
 static void print_recording(uint64_t seed, const struct load_figures *load, double took)
 {
-	size_t writes = 0, syncs = 0, batches = 0, bytes = 0, files = 0;
+	size_t writes = 0, syncs = 0, batches = 0, bytes = 0;
 
-	for (size_t i = 0; i < recording_count; i++) {
+	for (size_t i = 0; i < recording_count; i++)
 		for (size_t j = 0; j < recordings[i].count; j++) {
 			const struct happening *one = &recordings[i].happenings[j];
 			writes += one->what == HAPPENED_WRITE;
@@ -297,8 +297,6 @@ static void print_recording(uint64_t seed, const struct load_figures *load, doub
 			batches += one->what == HAPPENED_SUBMIT;
 			bytes += one->what == HAPPENED_WRITE ? one->len : 0;
 		}
-		files += recordings[i].file_count;
-	}
 	printf("figure: seed %" PRIu64 ": %u messages authored, %u acts, %u shown; %zu turns, %zu commits, %zu writes of %.1f MB recorded in %.1f s\n",
 	    seed, load->messages, load->acts, load->delivered, batches, syncs, writes, (double)bytes / 1e6, took);
 }
