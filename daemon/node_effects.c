@@ -342,13 +342,6 @@ static enum cpd_error effect_take(struct node *node, struct turn *turn, const st
 		return timer(node, turn, effect);
 	case EFFECT_PUT_RECEIPTS:
 		return put_receipts(node, turn, effect);
-	case EFFECT_DELETE_RECEIPTS: {
-		enum cpd_error error;
-
-		key = store_key_record(effect->id.origin, effect->id.epoch, effect->id.sequence);
-		error = store_batch_delete(batch, TABLE_RECEIPTS, &key);
-		return error ? error : pending_add(turn, TABLE_RECEIPTS, &key, true, (struct slice){ NULL, 0 });
-	}
 	case EFFECT_PUT_INBOX:
 		key = store_key_counter(effect->counter);
 		value = store_value_id(&effect->id);

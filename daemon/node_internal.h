@@ -7,6 +7,7 @@
  * node_author.c   authoring, a person's acts    node_directory.c updates, sync, roster, introductions
  * node_load.c     start: rebuild from the store node_query.c    what the API asks
  * node_journal.c  journal rows, listeners       node_reissue.c  the same words under a new id
+ * node_retention.c what nobody needs any more goes
  */
 #ifndef CPD_NODE_INTERNAL_H
 #define CPD_NODE_INTERNAL_H
@@ -73,6 +74,10 @@ struct cached { bool is_used, is_held; struct message_id id; struct custody cust
 
 struct witness_note { uint32_t origin; enum precedence precedence; bool is_signed; struct receipt_entry entry; };
 
+/* How far the pass over what may go has come; marks: of own ids, the older first. */
+struct retention_mark { int64_t at_ms; uint32_t epoch; uint64_t sequence; };
+struct retention { int64_t due_ms; int step; struct store_key from; struct retention_mark marks[2]; };
+
 struct node {
 	struct event_base *base;
 	const struct config *config;      /* borrowed */
@@ -116,6 +121,7 @@ struct node {
 	struct turn *held;                /* the last one: decided, waits for room at the writer */
 	int64_t row_due_ms;               /* of the first row of the timers table; INT64_MAX: none */
 	struct relay_effect *purges; size_t purge_count;
+	struct retention retention;
 
 	struct cached *cache; size_t cache_count;       /* of this turn, NODE_CACHE slots */
 	struct witness_note *witness; size_t witness_count, witness_capacity;
@@ -237,6 +243,11 @@ MUST_CHECK enum cpd_error load_directory(struct node *node, char problem[256]);
 void load_updates(struct node *node);                           /* node_updates.c: from STATE/updates/ */
 MUST_CHECK enum cpd_error load_relay(struct node *node, char problem[256]);
 MUST_CHECK enum cpd_error epoch_raise(struct node *node, uint32_t at_least);
+
+/* node_retention.c */
+/* A piece of the pass, when it is due. Only with nothing under way but `turn`, before its arrivals are decided. */
+MUST_CHECK enum cpd_error retention_sweep(struct node *node, struct turn *turn, const struct moment *now);
+bool retention_is_overdue(struct node *node);                   /* a turn must make it a quiet moment */
 
 /* node_journal.c */
 MUST_CHECK enum cpd_error journal_put(struct node *node, struct turn *turn, const struct relay_effect *effect, const struct moment *now);

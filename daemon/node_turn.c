@@ -519,7 +519,7 @@ static enum cpd_error decide_timers(struct node *node, struct turn *turn, const 
 /* Questions that must see everything committed wait for a quiet moment, and after 5 s they make one. */
 static bool idle_is_due(struct node *node)
 {
-	return (node->idle.first || node->purge_count) && node_ms(node) - node->idle_since_ms > 5000;
+	return ((node->idle.first || node->purge_count) && node_ms(node) - node->idle_since_ms > 5000) || retention_is_overdue(node);
 }
 
 bool turn_may_run(struct node *node)
@@ -563,6 +563,8 @@ static enum cpd_error decide_all(struct node *node, struct turn *turn, const str
 		error = turn_event(node, &tick, now);
 	if (!error && node->in_flight == 1) {
 		error = purge(node, turn);
+		if (!error)
+			error = retention_sweep(node, turn, now);
 		work = error ? NULL : work_list_take(&node->idle);
 		if (work) {
 			error = own_scan(node, work, now);

@@ -183,6 +183,7 @@ void origin_check(struct relay *relay, struct custody *custody);
 void origin_timer(struct relay *relay, struct custody *custody);
 void handle_timer(struct relay *relay);
 void handle_own(struct relay *relay);
+void handle_forget(struct relay *relay);
 void origin_end(struct relay *relay, struct custody *custody, enum level level, unsigned flag, enum journal_what what);
 bool is_expired_in_transit(const struct relay *relay, const struct custody *custody);
 /* The epoch in the configuration begins, unless it has. */

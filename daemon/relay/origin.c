@@ -174,6 +174,35 @@ void handle_timer(struct relay *relay)
 	origin_timer(relay, custody);
 }
 
+/* Delivered here: people have read it and done what it asks, its origin has declared it final, so that nobody
+ * offers it any more, and it is past its term. */
+static bool is_past_its_term(const struct relay *relay, const struct custody *custody)
+{
+	if (!(custody->flags & CUSTODY_IS_ADDRESSEE) || !custody->inbox || custody->timer_ms || custody->flags & (CUSTODY_IS_HELD | CUSTODY_IS_PARTIAL)
+	    || (custody->flags & CUSTODY_IS_ORIGIN && !(custody->flags & CUSTODY_IS_FINAL)))
+		return false;
+	for (size_t i = 0; i < custody->recipient_count; i++)
+		if (custody->recipients[i].hop == HOP_QUEUED || custody->recipients[i].hop == HOP_UNROUTED)
+			return false;
+	return level_closes(custody->local_level, LEVEL_READ) && level_closes(custody->local_level, custody->closing_level)
+	    && custody->id.sequence < floor_of(relay, custody->id.origin, custody->id.epoch)
+	    && relay->now.custody_ms - custody->since.custody_ms >= relay->config.inbox_ms;
+}
+
+void handle_forget(struct relay *relay)
+{
+	struct custody *custody = custody_of(relay, &relay->event->id);
+	struct relay_effect *effect;
+
+	if (!custody || !is_past_its_term(relay, custody))
+		return;
+	journal(relay, JOURNAL_RELEASED, custody, 0, 0, LEVEL_NONE, REFUSED_NONE);
+	effect = effect_add(relay, EFFECT_DELETE_INBOX);
+	effect->counter = custody->inbox;
+	effect->id = custody->id;
+	custody_drop(relay, custody);
+}
+
 /* ---------------------------------------------------------------- floors */
 
 void floors_begin(struct relay *relay)

@@ -14,6 +14,7 @@ void relay_config_init(struct relay_config *config)
 		.retry_max_ms = 2 * 3600000,
 		.reoffer_ms = 3600000,
 		.grace_ms = INT64_C(72) * 3600000,
+		.inbox_ms = INT64_C(90) * 86400000,
 		.reroute_ms = 10000,
 		.presence_ms = 60000,
 		.refusal_wait_ms = 5000,
@@ -429,7 +430,7 @@ size_t relay_keys_of(const struct relay *relay, const struct relay_event *event,
 		if (body)
 			add_message_keys(relay, keys, &count, &body->id, body->kind, &body->supersedes);
 		break;
-	case RELAY_OPERATE: case RELAY_TIMER: case RELAY_LOST:
+	case RELAY_OPERATE: case RELAY_TIMER: case RELAY_LOST: case RELAY_FORGET:
 		add_key(keys, &count, &event->id);
 		break;
 	case RELAY_ROWS:
@@ -475,6 +476,7 @@ enum cpd_error relay_handle(struct relay *relay, const struct relay_event *event
 	case RELAY_OWN:       handle_own(relay); break;
 	case RELAY_TICK:      handle_tick(relay); break;
 	case RELAY_LOST:      handle_lost(relay); break;
+	case RELAY_FORGET:    handle_forget(relay); break;
 	case RELAY_DIRECTORY: reroute_soon(relay); break;
 	}
 	relay->event = NULL;

@@ -36,12 +36,13 @@ struct relay_config {
 	int64_t retry_max_ms;
 	int64_t reoffer_ms;                    /* after DELIVERED, until the closing level */
 	int64_t grace_ms;                      /* after closing, before the floor may pass: 72 h */
+	int64_t inbox_ms;                      /* a message delivered here stays at least this long: 90 days */
 	int64_t reroute_ms;                    /* a link down this long loses its queue to another way */
 	int64_t presence_ms;                   /* own presence is announced this often, and at changes */
 	int64_t refusal_wait_ms;               /* a retryable refusal is tried again after this */
 };
 /* Fills in the defaults (FLASH 30 s, IMMEDIATE 2 min, PRIORITY 10 min, ROUTINE 30 min, max 2 h,
- * re-offer 1 h, grace 72 h, reroute 10 s, presence 60 s, refusal 5 s); self, epoch, directory, routes stay 0. */
+ * re-offer 1 h, grace 72 h, inbox 90 days, reroute 10 s, presence 60 s, refusal 5 s); self, epoch, directory, routes stay 0. */
 void relay_config_init(struct relay_config *config);
 
 /* Counters that outlive the relay; restored from meta at start and stored by PUT_COUNTERS. Sequences go on
@@ -80,6 +81,7 @@ enum relay_event_type {
 	RELAY_ROWS,         /* queue rows, answering WANT_ROWS */
 	RELAY_OWN,          /* own messages in retention, answering WANT_OWN */
 	RELAY_LOST,         /* the bytes of message `id` were damaged and set aside, though its record says they are here */
+	RELAY_FORGET,       /* message `id`, delivered here, may be past its term: goes when it is */
 	RELAY_TICK,         /* relay_next_deadline has come */
 	RELAY_DIRECTORY     /* the directory has changed: groups or nodes may be known now */
 };
@@ -100,7 +102,7 @@ struct relay_event {
 	struct item_ref ref;                     /* ACKED, REFUSED, RETURNED, WANTED */
 	enum cpd_reason reason;                  /* REFUSED; OPERATE refuse */
 	struct slice held;                       /* WANTED: leaf bitmap; MESSAGE with a large body: leaves on disk here */
-	struct message_id id;                    /* OPERATE, TIMER, LEAF, LOST; OWN answering WANT_FLOOR: its epoch */
+	struct message_id id;                    /* OPERATE, TIMER, LEAF, LOST, FORGET; OWN answering WANT_FLOOR: its epoch */
 	int64_t due_ms;                          /* TIMER: as in the row's key */
 	uint32_t leaf_index; struct slice leaf;  /* LEAF, checked by the host with tree_verify_leaf */
 	enum relay_act act; const char *remark;  /* OPERATE; remark may be NULL */
@@ -139,7 +141,6 @@ enum relay_effect_type {
 	EFFECT_PUT_ROW, EFFECT_DELETE_ROW,     /* link, row */
 	EFFECT_PUT_TIMER, EFFECT_DELETE_TIMER, /* at_ms, id */
 	EFFECT_PUT_RECEIPTS,   /* id as record key (witness/epoch/counter), at_ms forwarded, bytes (data NULL: only at_ms changes) */
-	EFFECT_DELETE_RECEIPTS,
 	EFFECT_PUT_INBOX, EFFECT_DELETE_INBOX, /* counter, id */
 	EFFECT_PUT_LATEST,     /* node, kind, id */
 	EFFECT_PUT_PRESENCE,   /* node, at_ms heard, bytes */

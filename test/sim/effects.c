@@ -134,7 +134,6 @@ static bool take_stored(struct decision *turn, const struct relay_effect *effect
 	case EFFECT_PUT_TIMER: batch_put(changes, DISK_TIMERS, disk_key_timer(effect->at_ms, &effect->id), NULL, 0); break;
 	case EFFECT_DELETE_TIMER: batch_delete(changes, DISK_TIMERS, disk_key_timer(effect->at_ms, &effect->id)); break;
 	case EFFECT_PUT_RECEIPTS: put_dated(turn, DISK_RECEIPTS, id, effect->at_ms, effect->bytes); break;
-	case EFFECT_DELETE_RECEIPTS: batch_delete(changes, DISK_RECEIPTS, id); break;
 	case EFFECT_PUT_INBOX: batch_put(changes, DISK_INBOX, disk_key_number(effect->counter), &effect->id, sizeof(effect->id)); break;
 	case EFFECT_DELETE_INBOX: batch_delete(changes, DISK_INBOX, disk_key_number(effect->counter)); break;
 	case EFFECT_PUT_LATEST: batch_put(changes, DISK_LATEST, disk_key_pair(effect->node, effect->kind), &effect->id, sizeof(effect->id)); break;

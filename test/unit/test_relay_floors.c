@@ -165,6 +165,81 @@ static void an_offer_of_an_elder_epoch_is_above_all_that_were_made_in_it(void **
 	assert_int_equal(offer_of(box, &id), 2 * LIMIT_OFFERS);
 }
 
+static bool forgets(struct box *box, const struct message_id *id)
+{
+	const struct relay_event event = { .type = RELAY_FORGET, .id = *id };
+
+	assert_int_equal(play(box, &event), CPD_OK);
+	assert_int_equal(!effects_of(box, EFFECT_DELETE_INBOX), box_has_envelope(box, id));
+	assert_int_equal(!effects_of(box, EFFECT_DELETE_INBOX), box_held(box, id) != NULL);
+	return effects_of(box, EFFECT_DELETE_INBOX) == 1;
+}
+
+static void a_message_goes_when_it_was_read_done_final_and_past_its_term_and_not_before(void **state)
+{
+	BOX;
+	struct header call = header_of(KIND_CALL, NSP_A, 9, SELF);
+
+	assert_int_equal(arrive(box, NSP_A, &call, 0), REFUSED_NONE);
+	pass_time(box, 91 * DAY_MS);
+	heard_of_nsp(box, 1, 1, 10, 0);
+	assert_false(forgets(box, &call.id));            /* nobody read it */
+	assert_int_equal(operate(box, &call.id, ACT_READ), CPD_OK);
+	assert_false(forgets(box, &call.id));            /* it asks for more */
+	assert_int_equal(operate(box, &call.id, ACT_DONE), CPD_OK);
+	assert_true(forgets(box, &call.id));
+	/* What comes of it still is harmless. */
+	assert_int_equal(arrive(box, NSP_A, &call, 1), REFUSED_BELOW_FLOOR);
+	assert_int_equal(receipt(box, &call, (struct told){ .link = CP_A, .witness = DESK, .epoch = 1, .counter = 1, .level = LEVEL_DONE }), REFUSED_NONE);
+	assert_null(box_held(box, &call.id));
+}
+
+static void a_message_waits_for_its_origin_to_be_done_with_it_and_for_its_term(void **state)
+{
+	BOX;
+	struct header old = header_of(KIND_TEXT, NSP_A, 9, SELF), young = header_of(KIND_TEXT, NSP_A, 10, SELF);
+
+	assert_int_equal(arrive(box, NSP_A, &old, 0), REFUSED_NONE);
+	assert_int_equal(operate(box, &old.id, ACT_READ), CPD_OK);
+	pass_time(box, 91 * DAY_MS);
+	assert_int_equal(arrive(box, NSP_A, &young, 0), REFUSED_NONE);
+	assert_false(forgets(box, &old.id));             /* no floor was told */
+	heard_of_nsp(box, 1, 1, 11, 0);
+	assert_true(forgets(box, &old.id));
+	assert_int_equal(operate(box, &young.id, ACT_READ), CPD_OK);
+	assert_false(forgets(box, &young.id));           /* it came today */
+	pass_time(box, 91 * DAY_MS);
+	assert_true(forgets(box, &young.id));
+}
+
+static void a_message_that_only_asks_to_be_delivered_stays_until_it_was_read(void **state)
+{
+	BOX;
+	struct header text = header_of(KIND_TEXT, NSP_A, 9, SELF);
+
+	assert_int_equal(arrive(box, NSP_A, &text, 0), REFUSED_NONE);
+	pass_time(box, 91 * DAY_MS);
+	heard_of_nsp(box, 1, 1, 10, 0);
+	assert_false(forgets(box, &text.id));
+	assert_int_equal(operate(box, &text.id, ACT_READ), CPD_OK);
+	assert_true(forgets(box, &text.id));
+}
+
+static void a_message_that_still_waits_for_others_is_not_forgotten(void **state)
+{
+	BOX;
+	struct header call = header_of(KIND_CALL, NSP_A, 9, SELF);
+
+	call.nodes[call.node_count++] = DESK;
+	assert_int_equal(arrive(box, NSP_A, &call, 0), REFUSED_NONE);
+	assert_int_equal(operate(box, &call.id, ACT_DONE), CPD_OK);
+	pass_time(box, 91 * DAY_MS);
+	heard_of_nsp(box, 1, 1, 10, 0);
+	assert_false(forgets(box, &call.id));
+	passed(box, CP_A);
+	assert_true(forgets(box, &call.id));
+}
+
 int main(void)
 {
 #define T(name) cmocka_unit_test_setup_teardown(name, open_box, close_box)
@@ -176,6 +251,10 @@ int main(void)
 		T(a_floor_waits_for_a_message_that_is_not_committed_yet),
 		T(an_elder_floor_that_was_told_stays_when_a_store_put_back_tells_less),
 		T(records_of_elder_epochs_go_after_the_longest_lifetime),
+		T(a_message_goes_when_it_was_read_done_final_and_past_its_term_and_not_before),
+		T(a_message_waits_for_its_origin_to_be_done_with_it_and_for_its_term),
+		T(a_message_that_only_asks_to_be_delivered_stays_until_it_was_read),
+		T(a_message_that_still_waits_for_others_is_not_forgotten),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

@@ -1,0 +1,223 @@
+/*
+ * node: what nobody needs any more goes, and no more than that; the store stays in order.
+ */
+#include "daemon/relay/relay.h"
+#include "test/unit/node_fixture.h"
+
+#define COUNT 20
+#define DAY_MS INT64_C(86400000)
+
+static uint64_t rows(int which, enum store_table table)
+{
+	return store_count(node_store(nodes[which]), table);
+}
+
+static void done(void *context, enum cpd_error error, const char *why)
+{
+	(void)why;
+	assert_int_equal(error, CPD_OK);
+	(*(int *)context)++;
+}
+
+static void read_it(int which, const struct message_id *id)
+{
+	int calls = 0;
+
+	node_operate(nodes[which], id, ACT_READ, REFUSED_NONE, "", done, &calls);
+	UNTIL(calls == 1);
+}
+
+static void report_line(void *context, const char *line)
+{
+	(void)context;
+	print_message("%s\n", line);
+}
+
+/* Both nodes stand still for so long: what they hold is that much older then. */
+static void days_pass(int days)
+{
+	for (int which = 0; which < 2; which++) {
+		const struct store_options options = { .path = configs[which].store, .hash = crypto_digest };
+		const struct store_key name = store_key_name("custody_ms");
+		struct store_batch *batch = store_batch_new(1);
+		struct store_value value;
+		struct store_check check;
+		struct store *store;
+		const char *why;
+		uint64_t ms;
+		uint8_t *bytes;
+		size_t len;
+
+		stop(which);
+		assert_int_equal(store_open(&options, &store, &why), CPD_OK);
+		assert_int_equal(store_get(store, TABLE_META, &name, &bytes, &len), CPD_OK);
+		assert_int_equal(store_value_read_u64((struct slice){ bytes, len }, &ms), CPD_OK);
+		free(bytes);
+		value = store_value_u64(ms + (uint64_t)(days * DAY_MS));
+		assert_int_equal(store_batch_put(batch, TABLE_META, &name, (struct slice){ value.bytes, value.len }), CPD_OK);
+		assert_int_equal(store_commit_now(store, batch), CPD_OK);
+		assert_int_equal(store_verify(store, false, report_line, NULL, &check), CPD_OK);
+		assert_int_equal(check.broken_invariants, 0);
+		store_close(store);
+	}
+	for (int which = 0; which < 2; which++)
+		start(which);
+	UNTIL(is_linked(0) && is_linked(1));
+}
+
+static bool has_swept(int which)
+{
+	return nodes[which]->retention.due_ms > node_ms(nodes[which]) + 60000;
+}
+
+/* Messages of node 0, all delivered, their floor known to node 1. */
+static void exchange(struct answer answers[COUNT], bool reads)
+{
+	char key[8];
+
+	for (int i = 0; i < COUNT; i++) {
+		snprintf(key, sizeof(key), "key-%d", i);
+		author(0, DESK, text("een bericht"), 6, key, &answers[i]);
+		UNTIL(answers[i].calls);
+		UNTIL(has_level(0, &answers[i].id, DESK, LEVEL_DELIVERED));
+		if (reads)
+			read_it(1, &answers[i].id);
+	}
+}
+
+static bool floor_is_known(void)
+{
+	struct presence presence;
+	int64_t age_s;
+
+	return node_presence(nodes[1], NSP, &presence, &age_s) && presence.floor_count && presence.floors[0].floor > COUNT;
+}
+
+static void what_is_past_its_term_goes_and_the_store_stays_in_order(void **state)
+{
+	struct answer answers[COUNT], again;
+
+	(void)state;
+	exchange(answers, true);
+	assert_int_equal(rows(1, TABLE_INBOX), COUNT);
+	assert_true(rows(1, TABLE_RECEIPTS) >= COUNT);
+	assert_int_equal(rows(0, TABLE_AUTHORED), COUNT);
+	UNTIL(has_swept(0) && has_swept(1));
+	days_pass(8);
+	UNTIL(floor_is_known() && has_swept(0) && has_swept(1));
+	assert_int_equal(rows(1, TABLE_INBOX), COUNT);
+	days_pass(100);
+	UNTIL(has_swept(0) && has_swept(1));
+	UNTIL(rows(1, TABLE_INBOX) == 0 && rows(1, TABLE_CUSTODY) == 0 && rows(0, TABLE_CUSTODY) == 0);
+	assert_int_equal(rows(1, TABLE_ENVELOPES), 0);
+	UNTIL(rows(0, TABLE_AUTHORED) == 0);
+	days_pass(2);
+	UNTIL(has_swept(0) && has_swept(1));
+	UNTIL(rows(1, TABLE_RECEIPTS) == 0 && rows(0, TABLE_RECEIPTS) == 0);
+	author(0, DESK, text("een nieuw bericht"), 6, "key-0", &again);
+	UNTIL(again.calls);
+	assert_false(again.existing);
+	days_pass(1);
+}
+
+static void what_nobody_has_read_stays(void **state)
+{
+	struct answer answers[COUNT];
+
+	(void)state;
+	exchange(answers, false);
+	days_pass(8);
+	UNTIL(floor_is_known());
+	days_pass(400);
+	UNTIL(has_swept(1));
+	assert_int_equal(rows(1, TABLE_INBOX), COUNT);
+	assert_int_equal(rows(1, TABLE_ENVELOPES), COUNT);
+	assert_int_equal(rows(1, TABLE_CUSTODY), COUNT);
+	assert_true(rows(1, TABLE_RECEIPTS) > 0);
+}
+
+static void a_key_is_known_for_a_week(void **state)
+{
+	struct answer first, again;
+
+	(void)state;
+	author(0, DESK, text("een bericht"), 6, "sleutel", &first);
+	UNTIL(first.calls);
+	UNTIL(has_level(0, &first.id, DESK, LEVEL_DELIVERED));
+	days_pass(4);
+	UNTIL(rows(0, TABLE_CUSTODY) == 0);
+	days_pass(2);
+	UNTIL(has_swept(0));
+	author(0, DESK, text("een bericht"), 6, "sleutel", &again);
+	UNTIL(again.calls);
+	assert_true(again.existing);
+	assert_memory_equal(&again.id, &first.id, sizeof(first.id));
+}
+
+/* A record of no known message, sent on longer ago than anybody asks for it; queued for a link that does not come up, or not. */
+static struct store_key put_record(uint64_t counter, bool is_queued)
+{
+	struct receipts receipts = { .witness = DESK, .epoch = nodes[1]->epoch, .counter = counter, .origin = 77, .count = 1,
+		.entries = { { .subject = { 77, 1, counter }, .level = LEVEL_DELIVERED } } };
+	const struct store_key key = store_key_record(DESK, receipts.epoch, counter);
+	const struct item_ref ref = { .type = ITEM_TYPE_RECEIPTS, .precedence = PRECEDENCE_ROUTINE, .id = { DESK, receipts.epoch, counter } };
+	const struct store_key row = store_key_queue(999, PRECEDENCE_ROUTINE, counter);
+	const struct store_value value = store_value_ref(&ref, 77), next = store_value_u64(counter + 1);
+	const struct store_key next_row = store_key_name("next_row"), next_receipt = store_key_name("receipt_counter");
+	struct store_batch *batch = store_batch_new(1);
+	uint8_t signed_bytes[LIMIT_RECEIPTS], record[LIMIT_RECEIPTS + 128], dated[LIMIT_RECEIPTS + 256], signature[64] = { 1 };
+	size_t len;
+
+	assert_int_equal(receipts_encode(&receipts, signed_bytes, &len), CPD_OK);
+	assert_int_equal(signed_record_encode((struct slice){ signed_bytes, len }, signature, 1, record, sizeof(record), &len), CPD_OK);
+	assert_int_equal(store_batch_put(batch, TABLE_RECEIPTS, &key, time_and_bytes(dated, 1, (struct slice){ record, len })), CPD_OK);
+	assert_int_equal(store_batch_put(batch, TABLE_META, &next_row, (struct slice){ next.bytes, next.len }), CPD_OK);
+	assert_int_equal(store_batch_put(batch, TABLE_META, &next_receipt, (struct slice){ next.bytes, next.len }), CPD_OK);
+	if (is_queued)
+		assert_int_equal(store_batch_put(batch, TABLE_QUEUE, &row, (struct slice){ value.bytes, value.len }), CPD_OK);
+	assert_int_equal(store_commit_now(node_store(nodes[1]), batch), CPD_OK);
+	return key;
+}
+
+static bool has_record(const struct store_key *key)
+{
+	uint8_t *value;
+	size_t len;
+
+	if (store_get(node_store(nodes[1]), TABLE_RECEIPTS, key, &value, &len))
+		return false;
+	free(value);
+	return true;
+}
+
+static void a_record_that_waits_for_its_link_stays(void **state)
+{
+	struct store_key waits, last;
+
+	(void)state;
+	waits = put_record(5000, true);
+	for (uint64_t i = 0; i < 600; i++)      /* more than a piece */
+		last = put_record(6000 + i, false);
+	days_pass(2);
+	for (int i = 0; i < 20 && !has_swept(1); i++) {  /* a piece is taken in a turn that runs anyway */
+		struct answer answer;
+
+		send_and_wait(1, NSP, "een beurt", &answer);
+		run_ms(400);
+	}
+	UNTIL(rows(1, TABLE_RECEIPTS) == 1);
+	assert_true(has_record(&waits));
+	assert_false(has_record(&last));
+}
+
+int main(void)
+{
+	const struct CMUnitTest tests[] = {
+		TEST(what_is_past_its_term_goes_and_the_store_stays_in_order),
+		TEST(what_nobody_has_read_stays),
+		TEST(a_key_is_known_for_a_week),
+		TEST(a_record_that_waits_for_its_link_stays),
+	};
+
+	return cmocka_run_group_tests(tests, NULL, NULL);
+}
