@@ -82,8 +82,12 @@ static enum cpd_error decode_any(const char *type, struct slice bytes)
 		return signed_record_decode(bytes, LIMIT_DIRECTORY_UPDATE, &record);
 	if (!strcmp(type, "Envelope"))
 		return message_decode(bytes, &message);
-	if (!strcmp(type, "MessageItem"))
-		return message_item_decode(bytes, &inner, &trailer);
+	if (!strcmp(type, "MessageItem")) {
+		enum cpd_error error = message_item_decode(bytes, &inner, &trailer);
+
+		trailer_clear(&trailer); /* on an error it is empty */
+		return error;
+	}
 	if (!strcmp(type, "Leaf"))
 		return leaf_item_decode(bytes, &id, &index, &inner, &path);
 	if (!strcmp(type, "EmergencyCall") || !strcmp(type, "Text"))
