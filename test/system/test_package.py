@@ -154,7 +154,9 @@ def files_of(root):
             path = os.path.join(place, name)[len(upper):]
             if "cpd" in path or "cpctl" in path:
                 found.add(path)
-    return {path for path in found if not path.startswith(("/root/", "/run/", "/tmp/", "/work/", "/cpd.log", "/var/lib/systemd/deb-systemd"))}
+    project = os.path.realpath(os.path.join(os.path.dirname(__file__), "..", ".."))
+    of_the_test = ("/root/", "/run/", "/tmp/", "/cpd.log", "/var/lib/systemd/deb-systemd", project, BUILD)
+    return {path for path in found if not path.startswith(of_the_test)}
 
 
 def waits(root):
