@@ -44,12 +44,12 @@ RELAY_C   := $(addprefix daemon/relay/,$(addsuffix .c,\
 ROLE_C    := $(addprefix daemon/role/,$(addsuffix .c,\
              role))
 DAEMON_C  := $(addprefix daemon/,$(addsuffix .c,\
-             address api api_admin api_check api_events api_guard api_message api_metrics api_order api_self api_status bearer_call \
+             address api api_admin api_check api_events api_guard api_journal api_message api_metrics api_order api_self api_status bearer_call \
              bearer_router bearer_selftest bearer_zmq body_json clock config config_show credentials log main node node_author \
              node_directory node_effects node_gather node_journal node_links node_load node_query \
              node_reissue node_retention node_send node_turn node_updates verify_pool zap zmq_pump))
 CPCTL_C   := $(addprefix daemon/cpctl/,$(addsuffix .c,\
-             act arguments backup check client clock conf directory doctor doctor_local fields file help inbox main node output owner path program \
+             act arguments backup check client clock conf directory doctor doctor_local export fields file help inbox main node output owner path program \
              progress queue region registry restore send show status trace verbs watch))
 
 obj = $(patsubst %.c,$(BUILD)/obj/%.o,$(1))
@@ -168,7 +168,7 @@ UNITDIR     ?= $(LIBDIR_SYSTEMD)/system
 INSTALL     ?= install
 MAN         := $(wildcard docs/man/*.[1-8])
 DOCS        := README.md CHANGES.md SECURITY.md LICENSE NOTICE $(wildcard docs/*.md)
-MONITORING  := $(wildcard docs/monitoring/*)
+MONITORING  := $(wildcard docs/monitoring/* docs/journal/*)
 D            = $(DESTDIR)
 
 # What install writes, without DESTDIR: uninstall removes exactly this.

@@ -102,6 +102,12 @@ json_t *json_node_name(struct api *api, uint32_t node)
 	return certificate ? json_string(certificate->name) : json_null();
 }
 
+void api_hex(char *out, const uint8_t *bytes, size_t len)
+{
+	for (size_t i = 0; i < len; i++)
+		snprintf(out + 2 * i, 3, "%02x", bytes[i]);
+}
+
 json_t *json_age(int64_t age_s)
 {
 	return age_s < 0 ? json_null() : json_integer(age_s);
@@ -242,7 +248,7 @@ static void on_request(struct evhttp_request *request, void *context)
 		{ "/v1", api_version, false }, { "/v1/status", api_status, false }, { "/v1/inbox", api_inbox, false }, { "/v1/outbox", api_outbox, false },
 		{ "/v1/queue", api_queue, false }, { "/v1/directory", api_directory, false }, { "/healthz", api_health, false },
 		{ "/metrics", api_metrics, false },
-		{ "/v1/events", api_events, false }, { "/v1/backup", api_backup, false }, { "/v1/self", api_self, false }, { "/v1/check", api_check, false }, { "/v1/messages", api_author, true }, { "/v1/directory", api_import, true },
+		{ "/v1/events", api_events, false }, { "/v1/backup", api_backup, false }, { "/v1/self", api_self, false }, { "/v1/journal", api_journal, false }, { "/v1/check", api_check, false }, { "/v1/messages", api_author, true }, { "/v1/directory", api_import, true },
 	};
 	struct api *api = context;
 	const char *path = evhttp_uri_get_path(evhttp_request_get_evhttp_uri(request));

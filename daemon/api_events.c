@@ -91,14 +91,17 @@ static void stream_event(struct api_stream *stream, uint64_t number, const char 
 	stream->at = number;
 }
 
+json_t *api_news(const struct node_news *news)
+{
+	return json_pack("{s:I,s:o,s:s,s:o,s:I,s:I,s:s,s:s?,s:s}", "number", (json_int_t)news->number,
+	    "time", json_time(news->wall_ms), "what", journal_what_name(news->what), "id", json_id(&news->id), "node", (json_int_t)news->node,
+	    "link", (json_int_t)news->link, "level", level_name(news->level),
+	    "reason", news->reason ? reason_name(news->reason) : NULL, "precedence", precedence_name(news->precedence));
+}
+
 static void stream_line(struct api_stream *stream, const struct node_news *news)
 {
-	const char *what = journal_what_name(news->what);
-
-	stream_event(stream, news->number, what, json_pack("{s:I,s:o,s:s,s:o,s:I,s:I,s:s,s:s?,s:s}", "number", (json_int_t)news->number,
-	    "time", json_time(news->wall_ms), "what", what, "id", json_id(&news->id), "node", (json_int_t)news->node,
-	    "link", (json_int_t)news->link, "level", level_name(news->level),
-	    "reason", news->reason ? reason_name(news->reason) : NULL, "precedence", precedence_name(news->precedence)));
+	stream_event(stream, news->number, journal_what_name(news->what), api_news(news));
 }
 
 /* from 0: the numbers themselves were set back. */

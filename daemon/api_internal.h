@@ -7,6 +7,7 @@
  * api_message.c inbox, outbox, one message, its trace
  * api_order.c   author, act, import
  * api_events.c  live updates
+ * api_journal.c the journal's lines, whole
  * api_admin.c   backup
  * api_check.c   proves the store while it runs
  * api_self.c    this process, its keys, what it believes of the time
@@ -87,6 +88,9 @@ json_t *json_id(const struct message_id *id);                      /* null when 
 json_t *json_node_name(struct api *api, uint32_t node);            /* null: not in the directory */
 json_t *json_age(int64_t age_s);                                   /* null when negative */
 
+json_t *api_news(const struct node_news *news);                    /* a line of the journal */
+void api_hex(char *out, const uint8_t *bytes, size_t len);         /* 2 * len + 1 */
+
 /* handlers */
 void api_status(struct api *api, struct evhttp_request *request);
 void api_version(struct api *api, struct evhttp_request *request);
@@ -103,6 +107,7 @@ void api_act(struct api *api, struct evhttp_request *request, const struct messa
 void api_import(struct api *api, struct evhttp_request *request);
 void api_events(struct api *api, struct evhttp_request *request);
 void api_streams_end(struct api *api);
+void api_journal(struct api *api, struct evhttp_request *request);
 void api_check(struct api *api, struct evhttp_request *request);
 void api_check_end(struct api *api);
 void api_self(struct api *api, struct evhttp_request *request);

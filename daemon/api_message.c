@@ -36,12 +36,6 @@ enum cpd_error api_load(struct api *api, const struct message_id *id, struct cus
 	return CPD_OK;
 }
 
-static void hex(char *out, const uint8_t *bytes, size_t len)
-{
-	for (size_t i = 0; i < len; i++)
-		snprintf(out + 2 * i, 3, "%02x", bytes[i]);
-}
-
 static json_t *summary(struct api *api, const struct custody *custody, const struct message *message)
 {
 	const struct kind *kind = kind_find(custody->kind);
@@ -50,7 +44,7 @@ static json_t *summary(struct api *api, const struct custody *custody, const str
 	json_t *json;
 
 	node_now(api->node, &now);
-	hex(hash, custody->hash.bytes, HASH8_LEN);
+	api_hex(hash, custody->hash.bytes, HASH8_LEN);
 	if (message) {
 		body_line(custody->kind, message->header.body, line, sizeof(line));
 		memcpy(author, message->header.author.data ? (const char *)message->header.author.data : "",
@@ -252,7 +246,7 @@ static void show_body(struct api *api, json_t *json, const struct message_id *id
 		uint8_t digest[32];
 
 		crypto_digest(digest, sizeof(digest), body.data, body.len);
-		hex(body_hash, digest, sizeof(digest));
+		api_hex(body_hash, digest, sizeof(digest));
 		json_object_set_new(json, "body_hash", json_string(body_hash));
 		if (body.len <= LARGE_SHOWN_MAX)
 			fields = body_to_json(header->kind, body);

@@ -240,11 +240,15 @@ void api_directory(struct api *api, struct evhttp_request *request)
 	const struct region_anchor *anchor = identity_anchor(node_identity(api->node));
 	json_t *nodes = json_array(), *groups = json_array();
 
-	for (const struct certificate *node = directory_next(directory, 0); node; node = directory_next(directory, node->node))
-		json_array_append_new(nodes, json_pack("{s:I,s:s,s:s,s:s,s:s,s:b,s:o}", "number", (json_int_t)node->node,
+	for (const struct certificate *node = directory_next(directory, 0); node; node = directory_next(directory, node->node)) {
+		char key[2 * sizeof(node->signing_key) + 1];
+
+		api_hex(key, node->signing_key, sizeof(node->signing_key));
+		json_array_append_new(nodes, json_pack("{s:I,s:s,s:s,s:s,s:s,s:b,s:o,s:I,s:s}", "number", (json_int_t)node->node,
 		    "name", node->name, "role", node_role_name(node->role), "municipality", node->municipality,
 		    "address", node->address, "revoked", directory_revocation(directory, node->node, node->key_number) != NULL,
-		    "not_after", json_time((int64_t)node->not_after_s * 1000)));
+		    "not_after", json_time((int64_t)node->not_after_s * 1000), "key_number", (json_int_t)node->key_number, "signing_key", key));
+	}
 	for (const struct group *group = directory_next_group(directory, 0); group; group = directory_next_group(directory, group->number)) {
 		json_t *members = json_array();
 		for (size_t i = 0; i < group->member_count; i++)

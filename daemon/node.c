@@ -412,6 +412,7 @@ void node_close(struct node *node)
 		event_free(node->timer);
 	links_clear(node);
 	relay_free(node->relay);
+	journal_clear(node);
 	store_close(node->store);
 	directory_free(node->directory);
 	identity_free(node->identity);

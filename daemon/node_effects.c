@@ -128,14 +128,16 @@ static enum cpd_error timer(struct node *node, struct turn *turn, const struct r
 	return error ? error : pending_add(turn, TABLE_TIMERS, &key, is_delete, nothing);
 }
 
-static enum cpd_error put_presence(struct turn *turn, const struct relay_effect *effect)
+static enum cpd_error put_presence(struct node *node, struct turn *turn, const struct relay_effect *effect, const struct moment *now)
 {
 	struct store_key key = store_key_number(effect->node);
 	uint8_t buf[8 + LIMIT_PRESENCE];
+	enum cpd_error error;
 
 	if (effect->bytes.len > LIMIT_PRESENCE)
 		return CPD_ERR_TOO_LARGE;
-	return turn_put(turn, TABLE_PRESENCE, &key, time_and_bytes(buf, effect->at_ms, effect->bytes));
+	error = turn_put(turn, TABLE_PRESENCE, &key, time_and_bytes(buf, effect->at_ms, effect->bytes));
+	return error ? error : journal_witness(node, turn, effect->bytes, now);
 }
 
 static enum cpd_error put_counter(struct turn *turn, const char *name, uint64_t *stored, uint64_t now)
@@ -208,13 +210,17 @@ static enum cpd_error keep_bytes(struct after *after, struct slice bytes)
 	return CPD_OK;
 }
 
-static enum cpd_error announce(struct node *node, struct turn *turn, const struct presence *presence)
+static enum cpd_error announce(struct node *node, struct turn *turn, struct presence presence)
 {
 	uint8_t signed_bytes[LIMIT_PRESENCE], record[LIMIT_PRESENCE], signature[64];
 	size_t signed_len, len;
 	struct after *after;
-	enum cpd_error error = presence_encode(presence, signed_bytes, sizeof(signed_bytes), &signed_len);
+	enum cpd_error error;
 
+	/* Only of what is on disk: what a crash takes away was never told. */
+	presence.journal.number = node->journal_told.number;
+	memcpy(presence.journal.bytes, node->journal_told.chain, JOURNAL_HEAD_LEN);
+	error = presence_encode(&presence, signed_bytes, sizeof(signed_bytes), &signed_len);
 	if (!error)
 		error = sign_bytes(node->identity, SIGN_PRESENCE, (struct slice){ signed_bytes, signed_len }, signature);
 	if (!error)
@@ -354,7 +360,7 @@ static enum cpd_error effect_take(struct node *node, struct turn *turn, const st
 		value = store_value_id(&effect->id);
 		return turn_put(turn, TABLE_LATEST, &key, (struct slice){ value.bytes, value.len });
 	case EFFECT_PUT_PRESENCE:
-		return put_presence(turn, effect);
+		return put_presence(node, turn, effect, now);
 	case EFFECT_PUT_COUNTERS:
 		return put_counters(node, turn, &effect->counters);
 	case EFFECT_PURGE_BELOW:
@@ -370,7 +376,7 @@ static enum cpd_error effect_take(struct node *node, struct turn *turn, const st
 	case EFFECT_PRESENCE:
 		return leave_later(turn, AFTER_PRESENCE, effect);
 	case EFFECT_ANNOUNCE:
-		return announce(node, turn, &effect->presence);
+		return announce(node, turn, effect->presence);
 	case EFFECT_WANT_ROWS:
 		return leave_later(turn, AFTER_ROWS, effect);
 	case EFFECT_WANT_OWN:
@@ -396,6 +402,8 @@ enum cpd_error effects_take(struct node *node, struct turn *turn, const struct m
 	node->tells_epoch = false;
 	while (!error && relay_take_effect(node->relay, &effect))
 		error = effect_take(node, turn, &effect, now);
+	if (!error)
+		error = journal_head_put(node, turn);
 	return error ? error : put_counter(turn, "next_journal", &node->stored_news, node->next_news);
 }
 

@@ -127,6 +127,9 @@ struct node {
 	struct witness_note *witness; size_t witness_count, witness_capacity;
 
 	uint64_t next_news;
+	struct journal_head journal, journal_told;      /* of the last row decided; of the last on disk */
+	uint64_t journal_stored;                        /* the head's number as the last turn wrote it */
+	struct map witnessed;                           /* owned: by node, when its head was last put into our journal */
 #define FLOOR_NUMBERS (1 + 3 * RELAY_ELDERS) /* in the meta row of the epochs that have a floor */
 	struct relay_counters stored; uint64_t stored_news; /* as the last turn wrote them */
 	struct { node_listener *listener; void *context; } listeners[NODE_LISTENERS];
@@ -251,6 +254,12 @@ bool retention_is_overdue(struct node *node);                   /* a turn must m
 
 /* node_journal.c */
 MUST_CHECK enum cpd_error journal_put(struct node *node, struct turn *turn, const struct relay_effect *effect, const struct moment *now);
+/* The head of the chain, with the turn's last row; and back, at start, when next_news is known. */
+MUST_CHECK enum cpd_error journal_head_put(struct node *node, struct turn *turn);
+MUST_CHECK enum cpd_error journal_head_get(struct node *node);
+/* What another node's presence (a SignedRecord) tells of its journal's head, as a row of ours, once an hour. */
+MUST_CHECK enum cpd_error journal_witness(struct node *node, struct turn *turn, struct slice record, const struct moment *now);
+void journal_clear(struct node *node);
 void journal_told(struct node *node, const struct node_news *news);
 
 #endif

@@ -294,7 +294,7 @@ static enum cpd_error counters_get(struct node *node)
 		if (store_key_read_counter(&found) >= node->next_news)
 			node->next_news = store_key_read_counter(&found) + 1;
 	}
-	return error;
+	return error ? error : journal_head_get(node);
 }
 
 enum cpd_error load_relay(struct node *node, char problem[256])

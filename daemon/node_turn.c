@@ -704,6 +704,8 @@ static void turn_done(struct node *node, struct turn *turn)
 	node->in_flight_bytes -= turn->bytes;
 	if (!turn->is_empty)
 		count_commit(node, turn);
+	if (turn->journal.number)
+		node->journal_told = turn->journal;
 	relay_committed(node->relay, turn->number);
 	links_committed(node, turn->number);
 	effects_after(node, turn);

@@ -77,6 +77,10 @@ struct pending {
 	bool is_delete;
 	uint8_t *bytes; size_t len;       /* owned */
 };
+/* The newest row of the journal and its chain value, which all rows before it enter. */
+#define JOURNAL_CHAIN_LEN 32
+struct journal_head { uint64_t number; uint8_t chain[JOURNAL_CHAIN_LEN]; };
+
 struct turn {
 	struct turn *next;
 	uint64_t number;
@@ -84,6 +88,7 @@ struct turn {
 	bool is_empty, has_flash;
 	size_t bytes;
 	int64_t submitted_us;             /* clock_boot_us when the writer was given it; 0: not yet */
+	struct journal_head journal;      /* after its last row; number 0: it has none */
 	struct after *first, **last;
 	struct pending *pending; size_t pending_count, pending_capacity;
 };

@@ -51,6 +51,15 @@ static enum cpd_error presence_from_wire(const Cpd__Presence *wire, struct prese
 	out->time_s = wire->time_s;
 	/* A quality of a later version is not one that we may trust. */
 	out->clock_quality = wire->clock_quality > CLOCK_GNSS ? CLOCK_UNKNOWN : (enum clock_quality)wire->clock_quality;
+	if (wire->has_journal_number != wire->has_journal_head || (wire->has_journal_number && !wire->journal_number))
+		return CPD_ERR_MALFORMED;
+	if (wire->has_journal_head) {
+		/* A later version may tell more of it. */
+		if (wire->journal_head.len < JOURNAL_HEAD_LEN)
+			return CPD_ERR_MALFORMED;
+		out->journal.number = wire->journal_number;
+		memcpy(out->journal.bytes, wire->journal_head.data, JOURNAL_HEAD_LEN);
+	}
 	return presence_check(out);
 }
 
@@ -99,6 +108,11 @@ enum cpd_error presence_encode(const struct presence *presence, uint8_t *buf, si
 	wire.n_floors = 2 * presence->floor_count;
 	WIRE_PUT(&wire, time_s, presence->time_s);
 	WIRE_PUT(&wire, clock_quality, (uint32_t)presence->clock_quality);
+	if (presence->journal.number) {
+		wire.has_journal_number = wire.has_journal_head = 1;
+		wire.journal_number = presence->journal.number;
+		wire.journal_head = (ProtobufCBinaryData){ JOURNAL_HEAD_LEN, (uint8_t *)(uintptr_t)presence->journal.bytes };
+	}
 	return wire_pack(&wire.base, buf, buf_len < LIMIT_PRESENCE ? buf_len : LIMIT_PRESENCE, len);
 }
 

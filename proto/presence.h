@@ -8,6 +8,8 @@
 #include "proto/limits.h"
 #include "proto/types.h"
 
+#define JOURNAL_HEAD_LEN 16
+
 struct epoch_floor { uint32_t epoch; uint64_t floor; };
 
 struct presence {
@@ -19,6 +21,8 @@ struct presence {
 	size_t floor_count;
 	uint32_t time_s;              /* 0: not told */
 	enum clock_quality clock_quality;
+	/* The newest line of its journal and the first bytes of that line's chain value; number 0: not told. */
+	struct { uint64_t number; uint8_t bytes[JOURNAL_HEAD_LEN]; } journal;
 };
 
 MUST_CHECK enum cpd_error presence_decode(struct slice signed_bytes, struct presence *out);

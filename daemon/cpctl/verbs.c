@@ -114,6 +114,9 @@ const struct verb verbs[] = {
 	  "Proves the sum and checks the store in it before anything is changed; keeps the\nold store aside. cpd then begins a new epoch: no number is used twice. Run as\nroot it works as the user that the keys belong to.",
 	  "systemctl stop cpd\ncpctl restore /media/stick/344003.backup --config /etc/cpd/cpd.conf\nsystemctl start cpd\n"
 	  "cpctl restore 344003.backup /var/lib/cpd", restore_options, false, verb_restore, NULL },
+	{ "export journal", "FILE", 1, 1, "the journal as a file, in a chain of hashes",
+	  "One JSON value a line; - is standard output. Who changes or takes away a line\nshows when the chain is proved: docs/OPERATIONS.md.",
+	  "cpctl export journal 901.journal", NULL, false, verb_export_journal, NULL },
 	{ "region init", "DIR", 1, 1, "begin a region: its authority's key, in a new folder",
 	  "Do this on a machine that is never on a network.",
 	  "cpctl region init /media/stick/vr09 --region VR09 --name Utrecht", region_init_options, false, verb_region_init, NULL },

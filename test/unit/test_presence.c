@@ -25,6 +25,8 @@ static void make_presence(struct presence *out)
 	out->floor_count = 2;
 	out->time_s = 28000000;
 	out->clock_quality = CLOCK_NTP;
+	out->journal.number = 90210;
+	memset(out->journal.bytes, 0xc7, sizeof(out->journal.bytes));
 }
 
 static void presence_comes_back_as_written(void **state)
@@ -50,6 +52,8 @@ static void presence_comes_back_as_written(void **state)
 	}
 	assert_int_equal(back.time_s, presence.time_s);
 	assert_int_equal(back.clock_quality, presence.clock_quality);
+	assert_true(back.journal.number == 90210);
+	assert_memory_equal(back.journal.bytes, presence.journal.bytes, JOURNAL_HEAD_LEN);
 	assert_int_equal(presence_encode(&presence, buf, len - 1, &len), CPD_ERR_TOO_LARGE);
 }
 
@@ -64,6 +68,7 @@ static void the_fullest_presence_fits_its_bound(void **state)
 	presence.node = presence.epoch = presence.time_s = UINT32_MAX;
 	presence.counter = UINT64_MAX;
 	presence.clock_quality = CLOCK_GNSS;
+	presence.journal.number = UINT64_MAX;
 	for (uint32_t i = 0; i < LIMIT_HOMES; i++)
 		presence.homes[i] = UINT32_MAX - i;
 	presence.home_count = LIMIT_HOMES;
@@ -108,6 +113,8 @@ static void a_peers_faulty_presence_is_refused(void **state)
 	const uint8_t half_floor[] = { 0x08, 1, 0x10, 1, 0x18, 1, 0x2a, 1, 1 };
 	const uint8_t wide_epoch[] = { 0x08, 1, 0x10, 1, 0x18, 1, 0x2a, 6, 0x80, 0x80, 0x80, 0x80, 0x10, 1 };
 	const uint8_t nine_homes[] = { 0x08, 1, 0x10, 1, 0x18, 1, 0x22, 9, 1, 2, 3, 4, 5, 6, 7, 8, 9 };
+	const uint8_t half_head[] = { 0x08, 1, 0x10, 1, 0x18, 1, 0x50, 7, 0x5a, 3, 1, 2, 3 };
+	const uint8_t no_head[] = { 0x08, 1, 0x10, 1, 0x18, 1, 0x50, 7 };
 	const uint8_t later_clock[] = { 0x08, 1, 0x10, 1, 0x18, 1, 0x38, 9 };
 
 	(void)state;
@@ -115,6 +122,8 @@ static void a_peers_faulty_presence_is_refused(void **state)
 	assert_int_equal(presence_decode((struct slice){ wide_epoch, sizeof(wide_epoch) }, &out), CPD_ERR_RANGE);
 	assert_int_equal(presence_decode((struct slice){ nine_homes, sizeof(nine_homes) }, &out), CPD_ERR_TOO_LARGE);
 	assert_int_equal(out.node, 0);
+	assert_int_equal(presence_decode((struct slice){ half_head, sizeof(half_head) }, &out), CPD_ERR_MALFORMED);
+	assert_int_equal(presence_decode((struct slice){ no_head, sizeof(no_head) }, &out), CPD_ERR_MALFORMED);
 	assert_int_equal(presence_decode((struct slice){ later_clock, sizeof(later_clock) }, &out), CPD_OK);
 	assert_int_equal(out.clock_quality, CLOCK_UNKNOWN);
 }

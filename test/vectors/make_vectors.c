@@ -521,6 +521,12 @@ static const struct judged judged[] = {
 	{ "Presence", "0801 1001 1801 2a020201", "a floor in an epoch that has not begun" },
 	{ "Presence", "0801 1001 1801 22020505", "a home twice" },
 	{ "Presence", "0800 1001 1801", "node 0" },
+	{ "Presence", "0801 1001 1801 5007 5a10 c70102030405060708090a0b0c0d0e0f", "" },     /* the head of its journal */
+	{ "Presence", "0801 1001 1801 5007 5a11 c70102030405060708090a0b0c0d0e0f10", "" },   /* more of it */
+	{ "Presence", "0801 1001 1801 5007 5a0f c70102030405060708090a0b0c0d0e", "half a journal head" },
+	{ "Presence", "0801 1001 1801 5007", "a journal's number without its head" },
+	{ "Presence", "0801 1001 1801 5a10 c70102030405060708090a0b0c0d0e0f", "a journal's head without its number" },
+	{ "Presence", "0801 1001 1801 5000 5a10 c70102030405060708090a0b0c0d0e0f", "journal line 0" },
 	{ "Frame", "1a020809", "" },                               /* an acknowledgement */
 	{ "Frame", "1a020809 2206 080a1020", "a length beyond the end" },
 	{ "Frame", "2204080a1020 3a080801120408011801", "two main parts" },

@@ -111,6 +111,8 @@ def presence(data):
     epochs = out.floors[::2]
     distinct(epochs, "floors")
     need(all(epoch <= out.epoch for epoch in epochs), "a floor of an epoch to come")
+    need(out.has("journal_number") == out.has("journal_head"), "half of a journal's head")
+    need(not out.has("journal_head") or (out.journal_number and len(out.journal_head) >= 16), "a journal's head")
     return out
 
 
