@@ -366,6 +366,84 @@ static void what_was_read_is_kept_and_counted_when_it_is_not(void **state)
 	assert_int_equal(unread_of(1), 2);
 }
 
+/* ---------------------------------------------------------------- the journal's chain */
+
+struct chain { uint8_t value[JOURNAL_CHAIN_LEN]; uint64_t rows, broken; };
+
+static bool follow_chain(void *context, const struct store_key *key, struct slice row)
+{
+	static const char purpose[] = "cpd/1/journal";
+	struct chain *chain = context;
+	uint8_t bytes[sizeof(purpose) + JOURNAL_CHAIN_LEN + 1024], value[JOURNAL_CHAIN_LEN];
+	size_t fixed = 45, len = sizeof(purpose) + JOURNAL_CHAIN_LEN + row.len - JOURNAL_CHAIN_LEN;
+
+	assert_true(store_key_read_counter(key) == ++chain->rows);
+	assert_true(row.len >= fixed + JOURNAL_CHAIN_LEN && len <= sizeof(bytes));
+	memcpy(bytes, purpose, sizeof(purpose));
+	memcpy(bytes + sizeof(purpose), chain->value, JOURNAL_CHAIN_LEN);
+	memcpy(bytes + sizeof(purpose) + JOURNAL_CHAIN_LEN, row.data, fixed);
+	memcpy(bytes + sizeof(purpose) + JOURNAL_CHAIN_LEN + fixed, row.data + fixed + JOURNAL_CHAIN_LEN, row.len - fixed - JOURNAL_CHAIN_LEN);
+	crypto_digest(value, sizeof(value), bytes, len);
+	chain->broken += memcmp(value, row.data + fixed, sizeof(value)) != 0;
+	memcpy(chain->value, row.data + fixed, sizeof(value));
+	return true;
+}
+
+static void assert_chain_is_whole(int which)
+{
+	struct store_key first = store_key_counter(0);
+	struct chain chain = { .rows = 0 };
+
+	assert_int_equal(store_scan(node_store(nodes[which]), TABLE_JOURNAL, &first, 0, false, SIZE_MAX, follow_chain, &chain, NULL), CPD_OK);
+	assert_true(chain.rows > 3);
+	assert_int_equal(chain.broken, 0);
+	assert_true(nodes[which]->journal_told.number == chain.rows);
+	assert_memory_equal(nodes[which]->journal_told.chain, chain.value, sizeof(chain.value));
+}
+
+static void the_journals_chain_goes_on_over_a_failed_commit_and_a_restart(void **state)
+{
+	struct answer answer;
+
+	(void)state;
+	send_and_wait(0, DESK, "een", &answer);
+	break_commits(0, ENOSPC);
+	author(0, DESK, text("gaat mis"), 6, NULL, &answer);
+	UNTIL(answer.calls);
+	assert_int_equal(answer.error, CPD_ERR_IO);
+	UNTIL(is_linked(0) && is_linked(1));
+	send_and_wait(0, DESK, "twee", &answer);
+	UNTIL(nodes[0]->journal.number == nodes[0]->journal_told.number);
+	assert_chain_is_whole(0);
+	stop(0);
+	start(0);
+	UNTIL(is_linked(0) && is_linked(1));
+	send_and_wait(0, DESK, "drie", &answer);
+	UNTIL(nodes[0]->journal.number == nodes[0]->journal_told.number);
+	assert_chain_is_whole(0);
+}
+
+static void a_head_is_told_only_when_it_is_on_disk(void **state)
+{
+	struct answer answer;
+	uint64_t before;
+
+	(void)state;
+	send_and_wait(0, DESK, "een", &answer);
+	UNTIL(nodes[0]->journal.number == nodes[0]->journal_told.number && !nodes[0]->in_flight);
+	before = nodes[0]->journal_told.number;
+	atomic_store(&commits_may_go, false);
+	node_store(nodes[0])->commit_fault = held_commits;
+	author(0, DESK, text("wacht"), 6, NULL, &answer);
+	run_ms(200);
+	assert_true(nodes[0]->journal.number > before);
+	assert_true(nodes[0]->journal_told.number == before);
+	atomic_store(&commits_may_go, true);
+	UNTIL(nodes[0]->journal_told.number > before);
+	UNTIL(answer.calls);
+	node_store(nodes[0])->commit_fault = NULL;
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -382,6 +460,8 @@ int main(void)
 		TEST(words_under_a_taken_id_are_reissued),
 		TEST(a_large_body_arrives_whole),
 		TEST(what_was_read_is_kept_and_counted_when_it_is_not),
+		TEST(the_journals_chain_goes_on_over_a_failed_commit_and_a_restart),
+		TEST(a_head_is_told_only_when_it_is_on_disk),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
