@@ -328,3 +328,8 @@ const uint8_t *identity_signing_secret(const struct identity *identity)
 {
 	return identity->secrets->signing;
 }
+
+const uint8_t *identity_sealing_secret(const struct identity *identity)
+{
+	return identity->secrets->sealing;
+}

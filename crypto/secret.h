@@ -9,6 +9,8 @@
 
 /* Ed25519 secret key, 64 bytes, in locked memory of the owner. */
 const uint8_t *identity_signing_secret(const struct identity *identity);
+/* X25519, 32 bytes, the same. */
+const uint8_t *identity_sealing_secret(const struct identity *identity);
 const uint8_t *authority_signing_secret(const struct authority *authority);
 
 /* Guarded, locked memory, wiped by secret_free. NULL: no memory. */

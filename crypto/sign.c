@@ -12,6 +12,7 @@ static const char *const purpose_names[SIGN_PURPOSE_COUNT] = {
 	[SIGN_PRESENCE] = "presence",
 	[SIGN_DIRECTORY] = "directory",
 	[SIGN_REQUEST] = "request",
+	[SIGN_COURIER] = "courier",
 };
 
 const char *sign_purpose_name(enum sign_purpose purpose)

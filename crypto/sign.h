@@ -8,8 +8,8 @@
 
 #include "crypto/identity.h"
 
-enum sign_purpose { SIGN_MESSAGE, SIGN_RECEIPTS, SIGN_PRESENCE, SIGN_DIRECTORY, SIGN_REQUEST, SIGN_PURPOSE_COUNT };
-const char *sign_purpose_name(enum sign_purpose purpose); /* "message", "receipts", "presence", "directory", "request" */
+enum sign_purpose { SIGN_MESSAGE, SIGN_RECEIPTS, SIGN_PRESENCE, SIGN_DIRECTORY, SIGN_REQUEST, SIGN_COURIER, SIGN_PURPOSE_COUNT };
+const char *sign_purpose_name(enum sign_purpose purpose); /* "message", "receipts", "presence", "directory", "request", "courier" */
 
 /* What is signed: prefix and the largest object, which is an envelope's content or a directory update. */
 #define LIMIT_SIGN_BYTES LIMIT_ENVELOPE

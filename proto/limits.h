@@ -72,5 +72,11 @@
 /* A link's chunk is this much of its rate: a FLASH waits for one chunk. */
 #define LINK_CHUNK_MS 500
 #define LINK_VERSION 1
+/* A courier file: the largest body with the paths of its leaves fits; the daemon holds it in memory, once. */
+#define LIMIT_COURIER (10 * 1024 * 1024)
+/* The smallest bound a person may give: any one item fits, with the directory's news before it. */
+#define LIMIT_COURIER_MIN (64 * 1024)
+#define LIMIT_COURIER_READERS 1024
+#define LIMIT_COURIER_ITEMS 65536
 
 #endif
