@@ -208,7 +208,7 @@ static enum cpd_error answer_later(struct turn *turn, struct work *work, const s
 	return CPD_OK;
 }
 
-enum cpd_error author_enter(struct node *node, struct turn *turn, struct work *work, const struct header *header, const struct moment *now)
+enum cpd_error author_enter(struct node *node, struct work *work, const struct header *header, const struct moment *now)
 {
 	enum cpd_error error;
 
@@ -227,7 +227,6 @@ enum cpd_error author_enter(struct node *node, struct turn *turn, struct work *w
 	error = turn_event(node, &work->event, now);
 	if (!error && relay_next_sequence(node->relay) == header->id.sequence)
 		error = CPD_ERR_STATE;
-	turn->has_flash |= header->precedence == PRECEDENCE_FLASH;
 	return error;
 }
 
@@ -248,7 +247,7 @@ static enum cpd_error author(struct node *node, struct turn *turn, struct work *
 	else
 		header.body = request->body;
 	if (!error)
-		error = author_enter(node, turn, work, &header, now);
+		error = author_enter(node, work, &header, now);
 	if (!error && key.len)
 		error = author_key_put(turn, key, &header.id);
 	return error ? error : answer_later(turn, work, &header.id, false);

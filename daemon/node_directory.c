@@ -58,7 +58,6 @@ enum cpd_error directory_decide(struct node *node, struct turn *turn, struct wor
 	error = turn_put(turn, TABLE_DIRECTORY, &key, work->result->bytes);
 	if (!error && link)
 		link_settle(link->link, work->serial, REFUSED_NONE, turn->number);
-	turn->has_flash |= work->result->directory.revocation_count > 0;
 	return error;
 }
 

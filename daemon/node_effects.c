@@ -506,6 +506,14 @@ enum cpd_error own_scan(struct node *node, struct work *work, const struct momen
 
 struct purge_scan { struct turn *turn; struct relay_effect *what; size_t looked; bool is_over; enum cpd_error error; };
 
+static enum cpd_error purge_row(struct turn *turn, const struct store_key *key)
+{
+	enum cpd_error error = store_batch_delete(turn->batch, TABLE_CUSTODY, key);
+
+	turn->has_purged = true;
+	return error ? error : pending_add(turn, TABLE_CUSTODY, key, true, (struct slice){ NULL, 0 });
+}
+
 static bool purge_visit(void *context, const struct store_key *key, struct slice value)
 {
 	struct purge_scan *scan = context;
@@ -522,12 +530,13 @@ static bool purge_visit(void *context, const struct store_key *key, struct slice
 	custody_init(&custody);
 	if (!custody_decode(value, &custody) && !(custody.flags & CUSTODY_HAS_ENVELOPE) && !custody.timer_ms
 	    && (is_below || custody.since.custody_ms < what->at_ms))
-		scan->error = store_batch_delete(scan->turn->batch, TABLE_CUSTODY, key);
+		scan->error = purge_row(scan->turn, key);
 	custody_clear(&custody);
 	return !scan->error && ++scan->looked < PURGE_ROWS;
 }
 
-/* Runs before anything is decided and with nothing under way, so that no decision rests on a row that goes. */
+/* Runs before anything is decided and with nothing under way, and what goes is gone at once for what is decided after
+ * it: no decision rests on a row that goes, and none brings it back. */
 enum cpd_error purge(struct node *node, struct turn *turn)
 {
 	struct purge_scan scan = { .turn = turn };

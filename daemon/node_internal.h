@@ -228,7 +228,7 @@ MUST_CHECK enum cpd_error operate_decide(struct node *node, struct turn *turn, s
 /* Encodes, signs and wraps a header; buf holds LIMIT_ENVELOPE. */
 MUST_CHECK enum cpd_error author_seal(struct node *node, const struct header *header, uint8_t *buf, size_t *len);
 /* Seals a header, verifies it and lets the relay have it. */
-MUST_CHECK enum cpd_error author_enter(struct node *node, struct turn *turn, struct work *work, const struct header *header, const struct moment *now);
+MUST_CHECK enum cpd_error author_enter(struct node *node, struct work *work, const struct header *header, const struct moment *now);
 /* True: this idempotency key made a message before, on disk or on its way there; *id is it. */
 bool author_key_is_known(struct node *node, struct slice key, struct message_id *id);
 MUST_CHECK enum cpd_error author_key_put(struct turn *turn, struct slice key, const struct message_id *id);

@@ -47,7 +47,7 @@ enum cpd_error reissue_decide(struct node *node, struct turn *turn, struct work 
 	header.id = (struct message_id){ node->self, node->epoch, relay_next_sequence(node->relay) };
 	header.supersedes = work->reissue;
 	if (!error)
-		error = author_enter(node, turn, work, &header, now);
+		error = author_enter(node, work, &header, now);
 	if (!error)
 		error = author_key_put(turn, once, &header.id);
 	free(envelope);

@@ -57,6 +57,21 @@ static void cache_clear(struct node *node)
 	node->cache_count = 0;
 }
 
+/* By a turn on its way to the disk, this one included. */
+static bool is_purged(const struct node *node, const struct message_id *id)
+{
+	struct store_key key = store_key_id(id);
+	const struct pending *pending;
+
+	for (const struct turn *turn = node->first; turn; turn = turn->next) {
+		if (!turn->has_purged)
+			continue;
+		pending = pending_find(node, TABLE_CUSTODY, &key);
+		return pending && pending->is_delete;
+	}
+	return false;
+}
+
 /* *out NULL: the store holds none. */
 static enum cpd_error cache_get(struct node *node, const struct message_id *id, const struct custody **out)
 {
@@ -71,7 +86,7 @@ static enum cpd_error cache_get(struct node *node, const struct message_id *id, 
 		if (message_id_equal(&slot->id, id))
 			goto found;
 	}
-	error = node_load_custody(node, id, &slot->custody);
+	error = is_purged(node, id) ? CPD_ERR_NOT_FOUND : node_load_custody(node, id, &slot->custody);
 	if (error && error != CPD_ERR_NOT_FOUND && error != CPD_ERR_MALFORMED)
 		return error;
 	slot->is_used = true;
@@ -216,7 +231,7 @@ enum cpd_error turn_event(struct node *node, const struct relay_event *event, co
 }
 
 /* Signs one record over the notes of one origin and precedence, and lets the relay have it. */
-static enum cpd_error witness_sign(struct node *node, struct turn *turn, size_t from, const struct moment *now)
+static enum cpd_error witness_sign(struct node *node, size_t from, const struct moment *now)
 {
 	struct relay_event event = { .type = RELAY_RECEIPTS, .precedence = node->witness[from].precedence };
 	struct receipts *receipts = calloc(1, sizeof(*receipts));
@@ -253,20 +268,19 @@ static enum cpd_error witness_sign(struct node *node, struct turn *turn, size_t 
 	}
 	event.receipts = verified;
 	error = turn_event(node, &event, now);
-	turn->has_flash |= event.precedence == PRECEDENCE_FLASH;
 out:
 	free(receipts);
 	free(verified);
 	return error;
 }
 
-static enum cpd_error witness_flush(struct node *node, struct turn *turn, const struct moment *now)
+static enum cpd_error witness_flush(struct node *node, const struct moment *now)
 {
 	enum cpd_error error = CPD_OK;
 
 	for (size_t i = 0; !error && i < node->witness_count; i++)
 		if (!node->witness[i].is_signed)
-			error = witness_sign(node, turn, i, now);
+			error = witness_sign(node, i, now);
 	node->witness_count = 0;
 	return error;
 }
@@ -408,7 +422,6 @@ static enum cpd_error decide_item(struct node *node, struct turn *turn, struct w
 	}
 	if (work->error)
 		item_refuse(node, turn, work);
-	turn->has_flash |= work->precedence == PRECEDENCE_FLASH;
 	return error;
 }
 
@@ -558,13 +571,13 @@ static enum cpd_error decide_all(struct node *node, struct turn *turn, const str
 
 	node->turn_bytes = 0;
 	relay_begin_turn(node->relay, turn->number);
-	error = decide_timers(node, turn, now);
+	error = node->in_flight == 1 ? purge(node, turn) : CPD_OK;
+	if (!error)
+		error = decide_timers(node, turn, now);
 	if (!error && relay_next_deadline(node->relay) <= now->custody_ms)
 		error = turn_event(node, &tick, now);
 	if (!error && node->in_flight == 1) {
-		error = purge(node, turn);
-		if (!error)
-			error = retention_sweep(node, turn, now);
+		error = retention_sweep(node, turn, now);
 		work = error ? NULL : work_list_take(&node->idle);
 		if (work) {
 			error = own_scan(node, work, now);
@@ -584,7 +597,7 @@ static enum cpd_error decide_all(struct node *node, struct turn *turn, const str
 			work_list_add(&node->decided, work);
 	}
 	if (!error)
-		error = witness_flush(node, turn, now);
+		error = witness_flush(node, now);
 	if (!error)
 		error = relay_end_turn(node->relay);
 	if (!error)

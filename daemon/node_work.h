@@ -85,7 +85,8 @@ struct turn {
 	struct turn *next;
 	uint64_t number;
 	struct store_batch *batch;        /* until it is submitted */
-	bool is_empty, has_flash;
+	bool is_empty;
+	bool has_purged;                  /* custody rows are in pending: what the store still shows of them is gone */
 	size_t bytes;
 	int64_t submitted_us;             /* clock_boot_us when the writer was given it; 0: not yet */
 	struct journal_head journal;      /* after its last row; number 0: it has none */
