@@ -116,6 +116,7 @@ $(BUILD)/test/unit/test_%: $(BUILD)/obj/test/unit/test_%.o $(LIBS_ALL) $(LIBSHEL
 -include test/sim/sim.mk
 -include test/bench/bench.mk
 -include test/crash/crash.mk
+-include test/fuzz/fuzz.mk
 
 # Installs what is missing (apt), says what; nothing where it is there.
 deps:
@@ -137,6 +138,8 @@ check-run: all tests
 check-all: deps
 	$(Q)$(MAKE) --no-print-directory all tests
 	$(Q)$(MAKE) --no-print-directory BUILD=$(BUILD)/asan SAN=address,undefined all tests
+	@test/deps.sh clang libclang-rt-14-dev llvm
+	$(Q)$(MAKE) --no-print-directory fuzz-build
 	$(Q)BUILD=$(BUILD) CC=$(CC) $(PYTHON) test/run.py check-all
 
 # Breaks the code on purpose, once a mutant, and tells which test saw it.

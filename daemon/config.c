@@ -11,6 +11,7 @@
 #include <syslog.h>
 
 #include "daemon/address.h"
+#include "proto/text.h"
 
 #define LINE_BYTES 1024
 
@@ -195,6 +196,10 @@ static bool set_text(struct reading *reading, const struct key *key, const char 
 {
 	if (strlen(value) >= key->size || value[0] == '\0')
 		return wrong(reading, reading->line, "[%s] %s: write 1 to %zu characters", key->section, key->name, key->size - 1);
+	/* It goes into log lines and JSON, which hold nothing else. */
+	if (text_check_string(value, key->size, key->size, TEXT_ONE_LINE))
+		return wrong(reading, reading->line, "[%s] %s: holds bytes that are no UTF-8 or are control characters; save the file as UTF-8",
+		    key->section, key->name);
 	memcpy(field(reading, key), value, strlen(value) + 1);
 	return true;
 }

@@ -1,11 +1,11 @@
 #!/bin/sh
-# Installs what cpd's build and tests need on Debian 12, through apt; says what; does nothing where all is
-# there. Called by `make demo`, `make check` and .ci/run.
+# Installs what cpd's build and tests need on Debian 12, through apt, and the packages named besides; says what;
+# does nothing where all is there. Called by `make demo`, `make check`, `make fuzz` and .ci/run.
 set -eu
 needed="gcc libc6-dev make pkg-config protobuf-c-compiler libprotobuf-c-dev libevent-dev libzmq3-dev
 liblmdb-dev libsodium-dev libjansson-dev libsystemd-dev libinih-dev libcurl4-openssl-dev libcmocka-dev
 python3 python3-prometheus-client python3-protobuf python3-lmdb python3-nacl python3-seccomp python3-yaml python3-zmq
-protobuf-compiler strace procps binutils systemd mandoc dpkg-dev"
+protobuf-compiler strace procps binutils systemd mandoc dpkg-dev $*"
 missing=""
 for package in $needed; do
 	state=$(dpkg-query -W -f '${db:Status-Status}' "$package" 2>/dev/null || true)

@@ -84,6 +84,11 @@ def main():
         plan.append((f"power cuts, {broken}", [crash, "--broken", broken, "--messages", "20", "--images", "400"], 120, None))
     if FULL:
         plan.append(("power cuts (asan, ubsan)", [os.path.join(BUILD, "asan/test/crash/crash"), "--images", "800", "--jobs", "2"], 600, None))
+    plan.append(("fuzz replay", [os.path.join(BUILD, "test/fuzz/replay")], 600, None))
+    plan.append(("mutated messages", [os.path.join(BUILD, "test/fuzz/mutate"), "--count", "1000000" if FULL else "20000"], 1200, None))
+    if FULL:
+        plan.append(("fuzz replay (asan, ubsan)", [os.path.join(BUILD, "asan/test/fuzz/replay")], 1800, {"BUILD": os.path.join(BUILD, "asan")}))
+        plan.append(("fuzz", [sys.executable, "test/fuzz/fuzz.py", "--seconds", "12"], 3600, None))
     for script in sorted(os.listdir("test/system")):
         if script.startswith("test_") and script.endswith(".py"):
             plan.append((script[:-3].replace("test_", "system "), [sys.executable, os.path.join("test/system", script)], 900, None))

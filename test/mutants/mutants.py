@@ -43,11 +43,13 @@ def copy_sources():
 
 def target_of(test):
     kind, what = test.split()
-    return "build/test/sim/sim" if kind == "sim" else f"build/test/unit/test_{what}"
+    return {"sim": "build/test/sim/sim", "mutate": "build/test/fuzz/mutate"}.get(kind, f"build/test/unit/test_{what}")
 
 
 def command_of(test):
     kind, what = test.split()
+    if kind == "mutate":
+        return [target_of(test), "--count", what]
     return [target_of(test), "--seeds", what, "--nsps", "4", "--desks", "1", "--quick-fail"] if kind == "sim" else [target_of(test)]
 
 
