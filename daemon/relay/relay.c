@@ -166,12 +166,17 @@ enum cpd_error relay_add_link(struct relay *relay, uint32_t neighbour)
 
 /* ---------------------------------------------------------------- effects */
 
+/* `make allocations` sets it: any use of an array may be the one that finds no memory, not only each 32nd. */
+#ifndef RELAY_ASKS_ALWAYS
+#define RELAY_ASKS_ALWAYS false
+#endif
+
 static bool grow(struct relay *relay, void **array, size_t *capacity, size_t count, size_t size)
 {
 	void *larger;
-	size_t wanted = *capacity ? *capacity * 2 : 32;
+	size_t wanted = count < *capacity ? *capacity : *capacity ? *capacity * 2 : 32;
 
-	if (count < *capacity)
+	if (count < *capacity && !RELAY_ASKS_ALWAYS)
 		return true;
 	larger = realloc(*array, wanted * size);
 	if (!larger) {
@@ -267,7 +272,7 @@ void witness(struct relay *relay, const struct custody *custody, enum level leve
 
 bool relay_take_witness(struct relay *relay, struct receipt_entry *entry, enum precedence *precedence)
 {
-	if (relay->witness_taken == relay->witness_count) {
+	if (relay->failed || relay->witness_taken == relay->witness_count) {
 		relay->witness_taken = relay->witness_count = 0;
 		return false;
 	}
@@ -278,7 +283,7 @@ bool relay_take_witness(struct relay *relay, struct receipt_entry *entry, enum p
 
 bool relay_take_effect(struct relay *relay, struct relay_effect *out)
 {
-	if (relay->effect_taken == relay->effect_count)
+	if (relay->failed || relay->effect_taken == relay->effect_count)
 		return false;
 	*out = relay->effects[relay->effect_taken++];
 	return true;

@@ -194,7 +194,7 @@ struct relay_effect {
 	enum journal_what what;
 };
 /* False: none left. WITNESS effects come out as soon as their event was handled; the others after
- * relay_end_turn. */
+ * relay_end_turn. After NOMEM none comes out any more: of half a turn nothing may leave. */
 bool relay_take_witness(struct relay *relay, struct receipt_entry *entry, enum precedence *precedence);
 bool relay_take_effect(struct relay *relay, struct relay_effect *out);
 

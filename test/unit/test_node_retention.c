@@ -73,7 +73,7 @@ static bool has_swept(int which)
 /* Messages of node 0, all delivered, their floor known to node 1. */
 static void exchange(struct answer answers[COUNT], bool reads)
 {
-	char key[8];
+	char key[20];
 
 	for (int i = 0; i < COUNT; i++) {
 		snprintf(key, sizeof(key), "key-%d", i);

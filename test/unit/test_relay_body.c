@@ -397,5 +397,5 @@ int main(void)
 		CASE(without_its_header_no_leaf_goes),
 		CASE(a_large_flash_is_never_dropped_in_transit),
 	};
-	return cmocka_run_group_tests(tests, NULL, NULL);
+	return RUN_FED_AND_HUNGRY(tests);
 }

@@ -257,5 +257,5 @@ int main(void)
 		T(a_message_that_still_waits_for_others_is_not_forgotten),
 	};
 
-	return cmocka_run_group_tests(tests, NULL, NULL);
+	return RUN_FED_AND_HUNGRY(tests);
 }

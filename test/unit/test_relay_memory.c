@@ -1,7 +1,6 @@
 /* test_relay_memory.c: the relay without memory. Every allocation of a scenario fails in turn: the call
  * says NOMEM and never crashes, and what a relay says after that is NOMEM too. */
 #include "test/unit/relay_makers.h"
-#include "test/unit/alloc_fault.h"
 
 /* What comes to the relay. */
 struct stage {

@@ -407,5 +407,5 @@ int main(void)
 		CASE(the_floor_passes_more_messages_than_one_answer_holds),
 		CASE(an_own_message_of_a_sequence_never_given_raises_the_epoch),
 	};
-	return cmocka_run_group_tests(tests, NULL, NULL);
+	return RUN_FED_AND_HUNGRY(tests);
 }

@@ -355,5 +355,5 @@ int main(void)
 		CASE(each_act_of_a_person_is_witnessed_once),
 		CASE(nobody_acts_on_what_is_not_here),
 	};
-	return cmocka_run_group_tests(tests, NULL, NULL);
+	return RUN_FED_AND_HUNGRY(tests);
 }

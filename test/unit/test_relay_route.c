@@ -558,5 +558,5 @@ int main(void)
 		CASE(a_node_that_hears_a_later_word_of_its_own_begins_an_epoch),
 		CASE(a_neighbour_is_told_its_own_last_word_when_a_session_begins),
 	};
-	return cmocka_run_group_tests(tests, NULL, NULL);
+	return RUN_FED_AND_HUNGRY(tests);
 }
