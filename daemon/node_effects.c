@@ -140,6 +140,19 @@ static enum cpd_error put_presence(struct node *node, struct turn *turn, const s
 	return error ? error : journal_witness(node, turn, effect->bytes, now);
 }
 
+static enum cpd_error put_floors_of(struct turn *turn, const struct relay_effect *effect)
+{
+	const struct presence *presence = &effect->presence;
+	uint8_t bytes[16 * LIMIT_FLOORS];
+	struct store_key key = node_floors_key(effect->node);
+
+	for (size_t i = 0; i < presence->floor_count; i++) {
+		memcpy(bytes + 16 * i, store_value_u64(presence->floors[i].epoch).bytes, 8);
+		memcpy(bytes + 16 * i + 8, store_value_u64(presence->floors[i].floor).bytes, 8);
+	}
+	return turn_put(turn, TABLE_META, &key, (struct slice){ bytes, 16 * presence->floor_count });
+}
+
 static enum cpd_error put_counter(struct turn *turn, const char *name, uint64_t *stored, uint64_t now)
 {
 	struct store_key key = store_key_name(name);
@@ -361,6 +374,8 @@ static enum cpd_error effect_take(struct node *node, struct turn *turn, const st
 		return turn_put(turn, TABLE_LATEST, &key, (struct slice){ value.bytes, value.len });
 	case EFFECT_PUT_PRESENCE:
 		return put_presence(node, turn, effect, now);
+	case EFFECT_PUT_FLOORS:
+		return put_floors_of(turn, effect);
 	case EFFECT_PUT_COUNTERS:
 		return put_counters(node, turn, &effect->counters);
 	case EFFECT_PURGE_BELOW:

@@ -245,6 +245,7 @@ MUST_CHECK enum cpd_error load_epoch(struct node *node, char problem[256]);
 MUST_CHECK enum cpd_error load_directory(struct node *node, char problem[256]);
 void load_updates(struct node *node);                           /* node_updates.c: from STATE/updates/ */
 MUST_CHECK enum cpd_error load_relay(struct node *node, char problem[256]);
+struct store_key node_floors_key(uint32_t node);                /* in meta: what another told of its floors before */
 MUST_CHECK enum cpd_error epoch_raise(struct node *node, uint32_t at_least);
 
 /* node_retention.c */

@@ -7,6 +7,7 @@
 #include "daemon/node_internal.h"
 #include "daemon/version.h"
 
+#define FLOORS_OF "floors-"     /* in meta, and the number of the node that told them */
 #define MIGRATION_PIECE_S 60    /* what systemd must grant for the next one, on a slow card */
 
 static void store_migrated_told(void *context, const struct store_migration *news)
@@ -157,6 +158,43 @@ enum cpd_error load_directory(struct node *node, char problem[256])
 /* ---------------------------------------------------------------- relay */
 
 struct restore { struct relay *relay; enum cpd_error error; };
+
+struct store_key node_floors_key(uint32_t node)
+{
+	char name[32];
+
+	snprintf(name, sizeof(name), FLOORS_OF "%u", (unsigned)node);
+	return store_key_name(name);
+}
+
+static bool floors_visit(void *context, const struct store_key *key, struct slice value)
+{
+	struct restore *restore = context;
+	struct epoch_floor floors[LIMIT_FLOORS];
+	char name[32] = "";
+	size_t count = 0;
+
+	if (key->len <= strlen(FLOORS_OF) || key->len >= sizeof(name))
+		return true;
+	memcpy(name, key->bytes, key->len);
+	for (; count < LIMIT_FLOORS && 16 * count + 16 <= value.len; count++) {
+		const uint8_t *at = value.data + 16 * count;
+
+		floors[count] = (struct epoch_floor){ (uint32_t)time_of(at), (uint64_t)time_of(at + 8) };
+	}
+	relay_restore_floors(restore->relay, (uint32_t)strtoul(name + strlen(FLOORS_OF), NULL, 10), floors, count);
+	return true;
+}
+
+static enum cpd_error restore_floors(struct node *node)
+{
+	struct restore restore = { node->relay, CPD_OK };
+	struct store_key from = store_key_name(FLOORS_OF);
+	size_t damaged = 0;
+	enum cpd_error error = store_scan(node->store, TABLE_META, &from, from.len, false, SIZE_MAX, floors_visit, &restore, &damaged);
+
+	return error == CPD_ERR_NOT_FOUND ? CPD_OK : error;
+}
 
 static bool presence_visit(void *context, const struct store_key *key, struct slice value)
 {
@@ -317,6 +355,8 @@ enum cpd_error load_relay(struct node *node, char problem[256])
 	if (node->counts_read)
 		node->stored.inbox_read = UINT64_MAX;   /* as no turn has it: the next one that stores counters writes it */
 	error = node->relay ? restore_table(node, TABLE_PRESENCE, presence_visit) : CPD_ERR_NOMEM;
+	if (!error)
+		error = restore_floors(node);
 	if (!error)
 		error = restore_table(node, TABLE_LATEST, latest_visit);
 	for (size_t i = 0; !error && i < node->link_count; i++)

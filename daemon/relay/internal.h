@@ -64,6 +64,7 @@ struct peer {                        /* what is known of a node from its presenc
 	int64_t heard_ms;            /* custody_ms at which it was signed, as far as its age tells */
 	int64_t stored_ms;           /* heard_ms as it stands in the store */
 	bool has_presence;
+	bool has_kept;               /* its floors are more than its newest record tells */
 	unsigned own_asked;          /* passes over what is in retention for its new epoch, under way */
 	unsigned news;               /* so many presences more are told to NSPs too: its epoch is new to them */
 	uint8_t *record;             /* owned; NULL after a restart */

@@ -63,6 +63,8 @@ struct relay *relay_new(const struct relay_config *config, const struct relay_co
 void relay_free(struct relay *relay);
 /* Before the first event: what the store holds. */
 MUST_CHECK enum cpd_error relay_restore_presence(struct relay *relay, const struct presence *presence, int64_t heard_ms);
+/* After its presence: floors that this node told before, as PUT_FLOORS gave them. */
+void relay_restore_floors(struct relay *relay, uint32_t node, const struct epoch_floor *floors, size_t count);
 MUST_CHECK enum cpd_error relay_restore_latest(struct relay *relay, uint32_t origin, message_kind kind, const struct message_id *id);
 /* Every neighbour in the configuration, in order of preference. Asks for its queue heads. */
 MUST_CHECK enum cpd_error relay_add_link(struct relay *relay, uint32_t neighbour);
@@ -144,6 +146,7 @@ enum relay_effect_type {
 	EFFECT_PUT_INBOX, EFFECT_DELETE_INBOX, /* counter, id */
 	EFFECT_PUT_LATEST,     /* node, kind, id */
 	EFFECT_PUT_PRESENCE,   /* node, at_ms heard, bytes */
+	EFFECT_PUT_FLOORS,     /* node, presence.floors: what it ever told, where its presence in the store does not tell it all */
 	EFFECT_PUT_COUNTERS,   /* counters */
 	EFFECT_PURGE_BELOW,    /* node, epoch, sequence: custody rows below it that hold no envelope may go */
 	EFFECT_PURGE_ELDERS,   /* node, epoch, at_ms: custody rows of its epochs before this one that hold no envelope and came before at_ms */

@@ -382,6 +382,44 @@ static void floors_keep(const struct presence *held, struct presence *told)
 	}
 }
 
+static bool same_floors(const struct presence *a, const struct presence *b)
+{
+	if (a->floor_count != b->floor_count)
+		return false;
+	for (size_t i = 0; i < a->floor_count; i++)
+		if (a->floors[i].epoch != b->floors[i].epoch || a->floors[i].floor != b->floors[i].floor)
+			return false;
+	return true;
+}
+
+/* What was final is purged, and shown again when it comes once more unless its floor is remembered: so floors are
+ * stored where the presence in the store does not tell them. */
+static void floors_store(struct relay *relay, struct peer *peer, bool is_changed, bool has_kept)
+{
+	struct relay_effect *effect;
+	bool is_due = (is_changed && peer->own_asked) || (has_kept && (is_changed || !peer->has_kept));
+
+	peer->has_kept = has_kept;
+	if (!is_due)
+		return;
+	effect = effect_add(relay, EFFECT_PUT_FLOORS);
+	effect->node = peer->presence.node;
+	effect->presence.floor_count = peer->presence.floor_count;
+	memcpy(effect->presence.floors, peer->presence.floors, sizeof(effect->presence.floors));
+}
+
+void relay_restore_floors(struct relay *relay, uint32_t node, const struct epoch_floor *floors, size_t count)
+{
+	struct presence told = { .floor_count = count < LIMIT_FLOORS ? count : LIMIT_FLOORS };
+	struct peer *peer = peer_of(relay, node);
+
+	if (!peer || !peer->has_presence)
+		return;
+	memcpy(told.floors, floors, told.floor_count * sizeof(told.floors[0]));
+	floors_keep(&told, &peer->presence);
+	peer->has_kept = true;
+}
+
 /* What its node lost with a disk it will never declare final. Nobody offers it any more when the longest
  * lifetime is over, so a record of it may go; a copy that still waits here (FLASH) stays. */
 static void elders_purge(struct relay *relay, const struct presence *told)
@@ -443,7 +481,7 @@ void handle_heard(struct relay *relay)
 	struct presence merged = heard->presence, *told = &merged;
 	int64_t heard_ms = relay->now.custody_ms - (int64_t)relay->event->presence_age_s * 1000;
 	struct peer *peer;
-	bool is_new_epoch, homes_changed, is_first, floor_rose;
+	bool is_new_epoch, homes_changed, is_first, floor_rose, floors_changed;
 	uint8_t *record;
 
 	if (told->node == relay->config.self) {
@@ -479,12 +517,14 @@ void handle_heard(struct relay *relay)
 	floor_rose = floors_purge(relay, is_first ? NULL : &peer->presence, told);
 	if (floor_rose)
 		elders_purge(relay, told);
+	floors_changed = !is_first && !same_floors(&peer->presence, told);
 	peer->presence = *told;
 	peer->has_presence = true;
 	peer->heard_ms = heard_ms;
 	if (is_new_epoch)
 		peer->own_asked++;
-	else if (!peer->own_asked && (homes_changed || floor_rose || heard_ms - peer->stored_ms > PRESENCE_STORE_MS))
+	floors_store(relay, peer, floors_changed, !same_floors(&heard->presence, told));
+	if (!peer->own_asked && (homes_changed || floor_rose || heard_ms - peer->stored_ms > PRESENCE_STORE_MS))
 		presence_store(relay, peer);
 	if (is_first)
 		journal(relay, JOURNAL_NODE_SEEN, NULL, told->node, relay->event->link, LEVEL_NONE, REFUSED_NONE);

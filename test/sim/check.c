@@ -248,6 +248,50 @@ static void check_presence_put(struct sim_node *node, const struct disk_change *
 				fail(node->world, node, NULL, "the floor of %u fell and was taken", new.presence.node);
 }
 
+/* Rule 8, of every epoch: what a start would know of a floor only rises; else an old copy were shown once more. */
+static uint64_t floor_on_disk(const struct sim_node *node, const struct disk_key *key, const struct disk_row *presence, uint32_t epoch)
+{
+	const struct disk_row *kept = disk_get(&node->disk, DISK_FLOORS, key);
+	struct epoch_floor floors[LIMIT_FLOORS];
+	struct verified_presence told;
+	uint64_t floor = 0;
+	if (presence != NULL && make_verified_presence((struct slice){presence->data + 8, presence->len - 8}, &told) == CPD_OK)
+		for (size_t i = 0; i < told.presence.floor_count; i++)
+			if (told.presence.floors[i].epoch == epoch)
+				floor = told.presence.floors[i].floor;
+	if (kept == NULL)
+		return floor;
+	memcpy(floors, kept->data, kept->len);
+	for (size_t i = 0; i < kept->len / sizeof(floors[0]); i++)
+		if (floors[i].epoch == epoch && floors[i].floor > floor)
+			floor = floors[i].floor;
+	return floor;
+}
+
+/* A presence holds no more epochs than that; the eldest goes (docs/decisions/0013). */
+static bool floors_are_full(const struct sim_node *node, const struct disk_change *change)
+{
+	const struct disk_row *kept = disk_get(&node->disk, DISK_FLOORS, &change->row->key);
+	struct verified_presence new;
+	return (kept != NULL && kept->len == LIMIT_FLOORS * sizeof(struct epoch_floor))
+	    || make_verified_presence((struct slice){change->row->data + 8, change->row->len - 8}, &new) != CPD_OK || new.presence.floor_count == LIMIT_FLOORS;
+}
+
+static void check_elder_floors(struct sim_node *node, const struct disk_change *change)
+{
+	const struct disk_row *old = disk_get(&node->disk, DISK_PRESENCE, &change->row->key);
+	struct verified_presence told;
+	if (old == NULL || make_verified_presence((struct slice){old->data + 8, old->len - 8}, &told) != CPD_OK)
+		return;
+	for (size_t i = 0; i < told.presence.floor_count; i++) {
+		uint32_t epoch = told.presence.floors[i].epoch;
+		uint64_t before = floor_on_disk(node, &change->row->key, old, epoch);
+		uint64_t after = floor_on_disk(node, &change->row->key, change->row, epoch);
+		if (after < before && !floors_are_full(node, change))
+			fail(node->world, node, NULL, "the floor of %u in its epoch %u is forgotten", told.presence.node, epoch);
+	}
+}
+
 void check_change(struct sim_node *node, const struct disk_change *change)
 {
 	if (node->world->is_failed)
@@ -257,7 +301,7 @@ void check_change(struct sim_node *node, const struct disk_change *change)
 	else if (change->table == DISK_CUSTODY)
 		check_custody_delete(node, change);
 	else if (change->table == DISK_PRESENCE && !change->is_delete)
-		check_presence_put(node, change);
+		check_presence_put(node, change), check_elder_floors(node, change);
 	else if (change->table == DISK_INBOX && !change->is_delete && disk_get(&node->disk, DISK_INBOX, &change->row->key) != NULL)
 		fail(node->world, node, NULL, "an inbox row is written over");
 }

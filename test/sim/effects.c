@@ -138,6 +138,11 @@ static bool take_stored(struct decision *turn, const struct relay_effect *effect
 	case EFFECT_DELETE_INBOX: batch_delete(changes, DISK_INBOX, disk_key_number(effect->counter)); break;
 	case EFFECT_PUT_LATEST: batch_put(changes, DISK_LATEST, disk_key_pair(effect->node, effect->kind), &effect->id, sizeof(effect->id)); break;
 	case EFFECT_PUT_PRESENCE: put_dated(turn, DISK_PRESENCE, disk_key_number(effect->node), effect->at_ms, effect->bytes); break;
+	case EFFECT_PUT_FLOORS:
+		turn->node->world->figures->branches[BRANCH_FLOORS_KEPT]++;
+		batch_put(changes, DISK_FLOORS, disk_key_number(effect->node), effect->presence.floors,
+		    effect->presence.floor_count * sizeof(effect->presence.floors[0]));
+		break;
 	case EFFECT_PUT_COUNTERS: break; /* with the meta row of every turn */
 	case EFFECT_PURGE_BELOW: purge_below(turn, effect); break;
 	case EFFECT_PURGE_ELDERS: purge_elders(turn, effect); break;

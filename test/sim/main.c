@@ -29,7 +29,7 @@ static void print_figures(const struct sim_figures *figures)
 	static const char *const branches[BRANCH_COUNT] = {"steps", "messages", "turns", "commits", "frames", "lost", "duplicated", "reordered",
 		"sessions", "dead-session", "frame-error", "gap", "peer-rolled-back", "epoch-raised", "reissued", "preempted", "partial-resume",
 		"group", "large", "shown", "late", "uncommitted-lost", "commit-untold", "operated", "operate-refused", "returned", "commit-failed", "cp-lost",
-		"disk-lost", "disk-rolled-back", "lie", "lie-found", "versions-apart", "whole-region", "seed-counts"};
+		"disk-lost", "disk-rolled-back", "lie", "lie-found", "versions-apart", "whole-region", "floors-kept", "seed-counts"};
 	printf("faults:");
 	for (int i = 0; i < FAULT_TYPE_COUNT; i++)
 		printf(" %s %llu", faults[i], (unsigned long long)figures->faults[i]);

@@ -52,6 +52,12 @@ static void restore_rows(struct sim_node *node)
 		if (make_verified_presence(bytes, &presence) != CPD_OK || relay_restore_presence(node->relay, &presence.presence, heard_ms) != CPD_OK)
 			fail(world, node, NULL, "a stored presence record is refused at the start");
 	}
+	rows = &node->disk.tables[DISK_FLOORS];
+	for (size_t i = 0; i < rows->count; i++) {
+		struct epoch_floor floors[LIMIT_FLOORS];
+		memcpy(floors, rows->rows[i]->data, rows->rows[i]->len);
+		relay_restore_floors(node->relay, (uint32_t)disk_read_u64(rows->rows[i]->key.bytes), floors, rows->rows[i]->len / sizeof(floors[0]));
+	}
 	rows = &node->disk.tables[DISK_LATEST];
 	for (size_t i = 0; i < rows->count; i++) {
 		struct message_id id;

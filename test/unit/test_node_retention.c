@@ -291,6 +291,74 @@ static void a_receipt_in_the_turn_of_a_purge_brings_nothing_back(void **state)
 	assert_int_equal(rows(0, TABLE_CUSTODY), 0);
 }
 
+static uint64_t floor_known(uint32_t epoch)
+{
+	struct presence presence;
+	int64_t age_s;
+
+	if (!node_presence(nodes[1], NSP, &presence, &age_s))
+		return 0;
+	for (size_t i = 0; i < presence.floor_count; i++)
+		if (presence.floors[i].epoch == epoch)
+			return presence.floors[i].floor;
+	return 0;
+}
+
+/* A presence of the NSP, as one whose disk was lost would tell it. */
+static void tell_of_a_new_disk(uint32_t epoch, uint64_t floor)
+{
+	static uint8_t signed_bytes[LIMIT_PRESENCE], record[LIMIT_PRESENCE];
+	static struct verified_presence verified;
+	struct presence presence = { .node = NSP, .epoch = epoch, .counter = 1, .floors = { { epoch, floor } }, .floor_count = 1 };
+	struct work *work = work_new(WORK_EVENT);
+	uint8_t signature[64];
+	size_t len;
+
+	assert_non_null(work);
+	assert_int_equal(presence_encode(&presence, signed_bytes, sizeof(signed_bytes), &len), CPD_OK);
+	assert_int_equal(sign_bytes(nodes[0]->identity, SIGN_PRESENCE, (struct slice){ signed_bytes, len }, signature), CPD_OK);
+	assert_int_equal(signed_record_encode((struct slice){ signed_bytes, len }, signature, identity_key_number(nodes[0]->identity),
+	    record, sizeof(record), &len), CPD_OK);
+	assert_int_equal(verify_presence(nodes[1]->directory, "test", (struct slice){ record, len }, &verified), CPD_OK);
+	work->event = (struct relay_event){ .type = RELAY_HEARD, .link = NSP, .presence = &verified };
+	work_push(nodes[1], work);
+}
+
+static bool is_stored(uint32_t epoch)
+{
+	struct store_key key = store_key_number(NSP);
+	struct signed_record record;
+	struct presence presence;
+	uint8_t *value;
+	size_t len;
+	bool is = false;
+
+	if (store_get(node_store(nodes[1]), TABLE_PRESENCE, &key, &value, &len))
+		return false;
+	if (!signed_record_decode((struct slice){ value + 8, len - 8 }, LIMIT_PRESENCE, &record) && !presence_decode(record.signed_bytes, &presence))
+		is = presence.epoch == epoch;
+	free(value);
+	return is;
+}
+
+static void floors_that_a_lost_disk_no_longer_tells_are_known_after_a_restart(void **state)
+{
+	struct answer answer;
+	uint32_t epoch = nodes[0]->epoch;
+
+	(void)state;
+	send_and_wait(0, DESK, "een bericht", &answer);
+	days_pass(4);
+	UNTIL(floor_known(epoch) > answer.id.sequence);
+	tell_of_a_new_disk(epoch + 7, 900);
+	UNTIL(floor_known(epoch + 7) == 900);
+	UNTIL(is_stored(epoch + 7));
+	assert_true(floor_known(epoch) > answer.id.sequence);
+	stop(1);
+	start(1);
+	assert_true(floor_known(epoch) > answer.id.sequence);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -298,6 +366,7 @@ int main(void)
 		TEST(what_nobody_has_read_stays),
 		TEST(a_key_is_known_for_a_week),
 		TEST(a_record_that_waits_for_its_link_stays),
+		TEST(floors_that_a_lost_disk_no_longer_tells_are_known_after_a_restart),
 		TEST(a_receipt_in_the_turn_of_a_purge_brings_nothing_back),
 	};
 

@@ -125,6 +125,43 @@ static void an_elder_floor_that_was_told_stays_when_a_store_put_back_tells_less(
 	assert_int_equal(arrive(box, NSP_A, &header, 0), REFUSED_NONE);
 }
 
+static void an_elder_floor_is_known_after_a_restart(void **state)
+{
+	BOX;
+	struct header header = header_of(KIND_TEXT, NSP_A, 9, SELF);
+	struct presence last = { .node = NSP_A, .epoch = 2, .counter = 3, .floors = { { 2, 6 }, { 1, 5 } }, .floor_count = 2 };
+	struct relay_effect stored;
+
+	heard_of_nsp(box, 1, 1, 10, 0);
+	assert_int_equal(effects_of(box, EFFECT_PUT_FLOORS), 0);
+	heard_of_nsp(box, 2, 2, 5, 5);
+	heard_of_nsp(box, 2, 3, 6, 5);
+	stored = *effect_of(box, EFFECT_PUT_FLOORS);
+	assert_int_equal(stored.node, NSP_A);
+	for (unsigned i = 0; i < 2; i++) {
+		box_restart(box);
+		assert_int_equal(relay_restore_presence(box->relay, &last, box->now.custody_ms), CPD_OK);
+		relay_restore_floors(box->relay, NSP_A, stored.presence.floors, stored.presence.floor_count);
+		box_clear(box);
+		heard_of_nsp(box, 2, 4, 7 + i, 5);
+		stored = *effect_of(box, EFFECT_PUT_FLOORS);    /* what is stored next holds it too */
+		assert_int_equal(arrive(box, NSP_A, &header, 0), REFUSED_BELOW_FLOOR);
+	}
+}
+
+/* Its presence is stored only when what it lacks was looked through; its floors already took records away. */
+static void a_floor_told_with_a_new_epoch_is_stored_at_once(void **state)
+{
+	BOX;
+
+	heard_of_nsp(box, 1, 1, 10, 0);
+	box_clear(box);
+	box->forgets = true;
+	heard_of_nsp(box, 2, 2, 20, 10);
+	assert_int_equal(effects_of(box, EFFECT_PUT_PRESENCE), 0);
+	assert_int_equal(effect_of(box, EFFECT_PUT_FLOORS)->presence.floors[0].floor, 20);
+}
+
 static void records_of_elder_epochs_go_after_the_longest_lifetime(void **state)
 {
 	BOX;
@@ -250,6 +287,8 @@ int main(void)
 		T(no_more_epochs_have_a_floor_than_a_presence_holds),
 		T(a_floor_waits_for_a_message_that_is_not_committed_yet),
 		T(an_elder_floor_that_was_told_stays_when_a_store_put_back_tells_less),
+		T(an_elder_floor_is_known_after_a_restart),
+		T(a_floor_told_with_a_new_epoch_is_stored_at_once),
 		T(records_of_elder_epochs_go_after_the_longest_lifetime),
 		T(a_message_goes_when_it_was_read_done_final_and_past_its_term_and_not_before),
 		T(a_message_waits_for_its_origin_to_be_done_with_it_and_for_its_term),
