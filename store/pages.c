@@ -299,8 +299,9 @@ bool pages_open(struct pages *pages, const uint8_t *bytes, size_t size, size_t p
 	pages->page_bytes = page_bytes;
 	pages->meta = bytes + page_bytes * (size_t)meta;
 	pages->count = take(pages->meta + META_LAST, 8);
-	/* A last page beyond any store: the meta is broken. What the file holds is then the bound. */
-	if (pages->count >= UINT32_MAX || pages->count < 1) {
+	/* A last page behind the file's end: the meta is broken, or the file is cut off. What the file holds is then the bound: a
+	 * changed bit here must not ask for gigabytes, or for a walk over billions of pages that are not there. */
+	if (pages->count >= size / page_bytes || pages->count < 1) {
 		pages->damaged++;
 		pages->count = size / page_bytes - 1;
 	}
@@ -325,8 +326,6 @@ uint64_t pages_walk(struct pages *pages)
 {
 	uint64_t damaged;
 
-	if (pages->size / pages->page_bytes < pages->count)
-		damage(pages);
 	tree_of(pages, pages->meta + META_DBS + DB_BYTES, PAGES_TABLES);
 	damaged = pages->damaged;
 	tree_of(pages, pages->meta + META_DBS, PAGES_FREE);

@@ -23,6 +23,12 @@ void files_empty(const char *path)
 	nftw(path, remove_entry, 16, FTW_DEPTH | FTW_PHYS);
 }
 
+void files_folder(char out[64])
+{
+	snprintf(out, 64, "%s/cpd-fuzz-XXXXXX", access("/dev/shm", W_OK) ? P_tmpdir : "/dev/shm");
+	FUZZ_CHECK(mkdtemp(out));
+}
+
 static void files_end(void)
 {
 	if (owner == getpid())
@@ -33,11 +39,14 @@ const char *files_path(const char *name)
 {
 	static char paths[4][128];
 	static unsigned turn;
+	const char *given = getenv("FUZZ_FOLDER");
 	char *path = paths[turn++ % 4];
 
-	if (owner != getpid()) {
-		snprintf(folder, sizeof(folder), "%s/cpd-fuzz-XXXXXX", access("/dev/shm", W_OK) ? P_tmpdir : "/dev/shm");
-		FUZZ_CHECK(mkdtemp(folder));
+	if (given && owner != getpid()) {
+		snprintf(folder, sizeof(folder), "%s", given);
+		owner = getpid();
+	} else if (owner != getpid()) {
+		files_folder(folder);
 		owner = getpid();
 		atexit(files_end);
 	}

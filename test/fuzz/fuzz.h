@@ -57,7 +57,9 @@ struct seed_body { const char *kind, *json; };
 extern const struct seed_body seed_bodies[];             /* ends with kind NULL */
 
 /* ---- files.c: a folder of this process, and files in memory */
-/* A path in a folder that is removed at the end; in memory where the machine has room for that. Lives until the fourth call after. */
+/* Makes a folder; in memory where the machine has that. */
+void files_folder(char out[64]);
+/* A path in the folder $FUZZ_FOLDER, else in one that is removed at the end. Lives until the fourth call after. */
 const char *files_path(const char *name);
 /* A file that has no name but "/proc/self/fd/N", with these bytes; its path, until the next call. */
 const char *files_memory(struct slice bytes);

@@ -14,6 +14,7 @@ import re
 import shutil
 import subprocess
 import sys
+import tempfile
 
 BUILD = os.environ.get("BUILD", "build")
 FUZZ = os.path.join(BUILD, "fuzz", "test", "fuzz", "fuzz")
@@ -68,7 +69,8 @@ def run(target, seconds):
     command = [FUZZ, "--target=" + target, f"-max_total_time={seconds}", f"-max_len={largest(target)}", f"-timeout={TIMEOUT_S}", f"-rss_limit_mb={RSS_MB}",
                f"-artifact_prefix={FOUND}/{target}-", "-print_final_stats=1", "-reload=0", *words_of(target), corpus, seeds]
     before = set(os.listdir(FOUND))
-    done = subprocess.run(command, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True, errors="replace", env=environment())
+    with tempfile.TemporaryDirectory(prefix="cpd-fuzz-", dir="/dev/shm" if os.access("/dev/shm", os.W_OK) else None) as folder:
+        done = subprocess.run(command, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True, errors="replace", env=dict(environment(), FUZZ_FOLDER=folder))
     figures = re.findall(r"#(\d+)\t\S+ .*?cov: (\d+) ft: (\d+) corp: (\d+)/(\S+)", done.stderr)
     runs = re.search(r"number_of_executed_units: +(\d+)", done.stderr)
     last = figures[-1] if figures else ("0", "0", "0", "0", "0")
@@ -87,8 +89,9 @@ def merge(target, folder):
     """The inputs that the seeds lack, those of most coverage to a byte first, as many as the repository shall hold."""
     corpus, seeds = folders_of(target)
     least = fresh(os.path.join(BUILD, "fuzz-least", target))
-    subprocess.run([FUZZ, "--target=" + target, "-merge=1", f"-max_len={largest(target)}", f"-rss_limit_mb={RSS_MB}", least, seeds, corpus],
-                   check=True, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, env=environment())
+    with tempfile.TemporaryDirectory(prefix="cpd-fuzz-", dir="/dev/shm" if os.access("/dev/shm", os.W_OK) else None) as scratch:
+        subprocess.run([FUZZ, "--target=" + target, "-merge=1", f"-max_len={largest(target)}", f"-rss_limit_mb={RSS_MB}", least, seeds, corpus],
+                       check=True, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, env=dict(environment(), FUZZ_FOLDER=scratch))
     path = os.path.join(folder, target + ".hex")
     kept = [line for line in open(path) if line.startswith("#")] if os.path.exists(path) else []
     # What stands behind a remark is a fault of the past: it stays.

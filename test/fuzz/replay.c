@@ -196,10 +196,14 @@ static void keep_input(const struct fuzz_target *target, int status)
 /* True: it came to its end. */
 static bool run_apart(const struct fuzz_target *target)
 {
+	char folder[64];
 	int status;
 	pid_t child;
 
 	fflush(NULL);
+	/* Ours, so that nothing of a child that ended before its time stays. */
+	files_folder(folder);
+	setenv("FUZZ_FOLDER", folder, 1);
 	current->inputs = current->len = 0;
 	child = fork();
 	FUZZ_CHECK(child >= 0);
@@ -210,6 +214,7 @@ static bool run_apart(const struct fuzz_target *target)
 	}
 	while (waitpid(child, &status, 0) != child)
 		;
+	files_empty(folder);
 	if (!WIFEXITED(status) || WEXITSTATUS(status)) {
 		keep_input(target, status);
 		return false;

@@ -11,34 +11,7 @@
 
 #include "crypto/backup.h"
 #include "crypto/kit.h"
-#include "crypto/region.h"
-
-static struct region_anchor anchor = { .network = "nl", .region = "VR09", .name = "Utrecht" };
-
-static const struct region_anchor *the_anchor(void)
-{
-	if (!anchor.authority_key[0])
-		seed_key("authority", "signing_key", anchor.authority_key);
-	return &anchor;
-}
-
-static struct directory *the_directory(void)
-{
-	static const char *const names[] = { "directory-update-record", "introduction-update-record", "revocation-update-record" };
-	static struct directory *directory;
-	struct directory_update update;
-
-	if (directory)
-		return directory;
-	directory = directory_new();
-	FUZZ_CHECK(directory);
-	for (size_t i = 0; i < sizeof(names) / sizeof(names[0]); i++) {
-		FUZZ_CHECK(!verify_directory_update(the_anchor(), seed_named(names[i]), &update));
-		FUZZ_CHECK(!directory_apply(directory, &update));
-		directory_update_clear(&update);
-	}
-	return directory;
-}
+#include "test/fuzz/vectors.h"
 
 /* ---------------------------------------------------------------- signatures */
 
@@ -76,19 +49,19 @@ void run_verify(struct slice input)
 
 	switch (input_below(&input, 4)) {
 	case 0:
-		if (!verify_message(the_directory(), "nl", input, &message))
+		if (!verify_message(vector_directory(), "nl", input, &message))
 			check_genuine(message.message.signed_bytes);
 		break;
 	case 1:
-		if (!verify_receipts(the_directory(), "nl", input, &receipts))
+		if (!verify_receipts(vector_directory(), "nl", input, &receipts))
 			check_record(input);
 		break;
 	case 2:
-		if (!verify_presence(the_directory(), "nl", input, &presence))
+		if (!verify_presence(vector_directory(), "nl", input, &presence))
 			check_record(input);
 		break;
 	default:
-		if (!verify_directory_update(the_anchor(), input, &update)) {
+		if (!verify_directory_update(vector_anchor(), input, &update)) {
 			check_record(input);
 			directory_update_clear(&update);
 		}
@@ -122,49 +95,8 @@ void seeds_anchor(fuzz_add *add, void *context)
 	char text[LIMIT_ANCHOR];
 	size_t len;
 
-	FUZZ_CHECK(!region_anchor_format(the_anchor(), text, &len));
+	FUZZ_CHECK(!region_anchor_format(vector_anchor(), text, &len));
 	add(context, (struct slice){ (const uint8_t *)text, len });
-}
-
-/* A node's identity with the vectors' keys, in a folder of its own. */
-static const char *identity_folder(void)
-{
-	static char folder[128], path[160];
-	static const char *const files[][2] = { { "signing.key", "signing_seed" }, { "sealing.key", "sealing_secret" }, { "transport.key", "transport_secret" } };
-	char text[80];
-	uint8_t key[32];
-	size_t len;
-
-	if (folder[0])
-		return folder;
-	snprintf(folder, sizeof(folder), "%s", files_path("identity"));
-	FUZZ_CHECK(!mkdir(folder, 0700));
-	for (size_t i = 0; i < 3; i++) {
-		seed_key("344003", files[i][1], key);
-		for (size_t j = 0; j < 32; j++)
-			snprintf(text + 2 * j, 4, "%02x\n", key[j]);
-		snprintf(path, sizeof(path), "%s/%s", folder, files[i][0]);
-		files_write(path, (struct slice){ (const uint8_t *)text, 65 }, 0600);
-	}
-	snprintf(path, sizeof(path), "%s/epoch", folder);
-	files_write(path, (struct slice){ (const uint8_t *)"2\n", 2 }, 0600);
-	snprintf(path, sizeof(path), "%s/node", folder);
-	files_write(path, (struct slice){ (const uint8_t *)"344003 1\n", 9 }, 0600);
-	snprintf(path, sizeof(path), "%s/region.pub", folder);
-	FUZZ_CHECK(!region_anchor_format(the_anchor(), (char[LIMIT_ANCHOR]){ 0 }, &len) && !region_anchor_save(path, the_anchor()));
-	return folder;
-}
-
-static struct identity *the_identity(void)
-{
-	static struct identity *identity;
-	const char *problem;
-
-	if (!identity && identity_load(identity_folder(), &identity, &problem)) {
-		fprintf(stderr, "%s\n", problem);
-		FUZZ_CHECK(!"the vectors' identity is none");
-	}
-	return identity;
 }
 
 void run_request(struct slice input)
@@ -185,7 +117,7 @@ void seeds_request(fuzz_add *add, void *context)
 	uint8_t bytes[LIMIT_CERTIFICATE];
 	size_t len;
 
-	FUZZ_CHECK(!region_make_request(the_identity(), "NSP Lombok", bytes, &len));
+	FUZZ_CHECK(!region_make_request(vector_identity("344003"), "NSP Lombok", bytes, &len));
 	add(context, (struct slice){ bytes, len });
 }
 
@@ -212,7 +144,7 @@ void run_kit(struct slice input)
 	FUZZ_CHECK(kit.node && kit.key_number && kit.update_count <= LIMIT_KIT_UPDATES);
 	for (size_t i = 0; i < kit.update_count; i++)
 		touch(kit.updates[i]);
-	(void)!kit_check(&kit, the_identity());
+	(void)!kit_check(&kit, vector_identity("344003"));
 	kit_clear(&kit);
 }
 
@@ -226,7 +158,7 @@ void seeds_kit(fuzz_add *add, void *context)
 		FILE *file;
 		size_t len;
 
-		FUZZ_CHECK(!kit_write(path, the_anchor(), 344003, 1, updates, count));
+		FUZZ_CHECK(!kit_write(path, vector_anchor(), 344003, 1, updates, count));
 		file = fopen(path, "rb");
 		FUZZ_CHECK(file);
 		len = fread(bytes + 1, 1, sizeof(bytes) - 1, file);
@@ -270,7 +202,7 @@ void run_identity(struct slice input)
 
 void seeds_identity(fuzz_add *add, void *context)
 {
-	const char *folder = identity_folder();
+	const char *folder = vector_identity_folder("344003");
 	uint8_t bytes[2048];
 	char path[160];
 	size_t at = 0;

@@ -31,6 +31,8 @@ FUZZ_TARGET(anchor);
 FUZZ_TARGET(request);
 FUZZ_TARGET(identity);
 FUZZ_TARGET(backup);
+/* target_courier.c */
+FUZZ_TARGET(courier);
 /* target_store.c */
 FUZZ_TARGET(rows);
 FUZZ_TARGET(pages);

@@ -318,6 +318,29 @@ static void many_bits_and_an_end_cut_off_never_end_the_process(void **state)
 	free(broken.bytes);
 }
 
+/* 4 GiB for the state of pages that are not there, and minutes to walk them: a small node would not start. */
+static void a_last_page_behind_the_end_is_not_believed(void **state)
+{
+	static const uint64_t lasts[] = { 0xfffffff0, 0x80000000, 100000, UINT64_MAX };
+	struct fixture *fixture = *state;
+	struct image image = make_image(fixture);
+	struct result result;
+	struct pages pages;
+
+	for (size_t i = 0; i < sizeof(lasts) / sizeof(lasts[0]); i++) {
+		for (size_t meta = 0; meta < 2; meta++)
+			memcpy(image.bytes + meta * PAGE + 136, &lasts[i], sizeof(lasts[i]));
+		assert_true(pages_open(&pages, image.bytes, image.len, PAGE, 0));
+		assert_true(pages.count <= image.len / PAGE);
+		assert_true(pages_walk(&pages) > 0);
+		pages_close(&pages);
+	}
+	write_image(fixture, &image, image.len);
+	result = run_case(fixture);
+	expect(&result, false, 0, "the last page", 0, 136);
+	free(image.bytes);
+}
+
 static void processes_that_did_not_close_are_counted(void **state)
 {
 	struct fixture *fixture = *state;
@@ -354,6 +377,7 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 		STORE_TEST(processes_that_did_not_close_are_counted),
 		STORE_TEST(a_sound_store_is_not_touched),
+		STORE_TEST(a_last_page_behind_the_end_is_not_believed),
 		STORE_TEST(one_bit_anywhere_costs_at_most_its_page),
 		STORE_TEST(many_bits_and_an_end_cut_off_never_end_the_process),
 	};
