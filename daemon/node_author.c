@@ -141,7 +141,7 @@ enum cpd_error author_seal(struct node *node, const struct header *header, uint8
 /* ---------------------------------------------------------------- large bodies */
 
 /* The leaves into the turn's transaction, the root into the header, a full bitmap for the relay. */
-static enum cpd_error large_body(struct turn *turn, const struct slice body, struct header *header, struct work *work)
+enum cpd_error author_large_body(struct turn *turn, const struct slice body, struct header *header, struct work *work)
 {
 	struct tree *tree = NULL;
 	uint32_t leaves = tree_leaf_count((uint32_t)body.len);
@@ -243,7 +243,7 @@ static enum cpd_error author(struct node *node, struct turn *turn, struct work *
 		return answer_later(turn, work, &id, true);
 	error = header_fill(node, request, now, &header, why);
 	if (!error && request->body.len > LIMIT_BODY)
-		error = large_body(turn, request->body, &header, work);
+		error = author_large_body(turn, request->body, &header, work);
 	else
 		header.body = request->body;
 	if (!error)

@@ -227,6 +227,8 @@ MUST_CHECK enum cpd_error author_decide(struct node *node, struct turn *turn, st
 MUST_CHECK enum cpd_error operate_decide(struct node *node, struct turn *turn, struct work *work, const struct moment *now);
 /* Encodes, signs and wraps a header; buf holds LIMIT_ENVELOPE. */
 MUST_CHECK enum cpd_error author_seal(struct node *node, const struct header *header, uint8_t *buf, size_t *len);
+/* A body above one message: its leaves into the turn, its length and root into the header, what the relay must know into the work. */
+MUST_CHECK enum cpd_error author_large_body(struct turn *turn, struct slice body, struct header *header, struct work *work);
 /* Seals a header, verifies it and lets the relay have it. */
 MUST_CHECK enum cpd_error author_enter(struct node *node, struct work *work, const struct header *header, const struct moment *now);
 /* True: this idempotency key made a message before, on disk or on its way there; *id is it. */

@@ -8,6 +8,33 @@
 #include "daemon/log.h"
 #include "daemon/node_internal.h"
 
+/* The leaves of the old id once more, under the new one. */
+static enum cpd_error large_again(struct node *node, struct turn *turn, struct work *work, struct header *header)
+{
+	const uint32_t len = header->large_length;
+	uint8_t *body = malloc(len);
+	enum cpd_error error = body ? CPD_OK : CPD_ERR_NOMEM;
+
+	for (uint32_t i = 0; !error && i < tree_leaf_count(len); i++) {
+		struct store_key key = store_key_leaf(&work->reissue, i);
+		uint8_t *leaf;
+		size_t leaf_len;
+
+		error = node_load(node, TABLE_LEAVES, &key, &leaf, &leaf_len);
+		if (error)
+			break;
+		if (leaf_len == tree_leaf_length(len, i))
+			memcpy(body + (size_t)i * LIMIT_LEAF, leaf, leaf_len);
+		else
+			error = CPD_ERR_DAMAGED;
+		free(leaf);
+	}
+	if (!error)
+		error = author_large_body(turn, (struct slice){ body, len }, header, work);
+	free(body);
+	return error;
+}
+
 enum cpd_error reissue_decide(struct node *node, struct turn *turn, struct work *work, const struct moment *now)
 {
 	struct store_key key = store_key_id(&work->reissue);
@@ -42,10 +69,10 @@ enum cpd_error reissue_decide(struct node *node, struct turn *turn, struct work 
 	}
 	error = message_decode((struct slice){ envelope, len }, &message);
 	header = message.header;
-	if (!error && header.large_length)
-		error = CPD_ERR_TOO_LARGE;
 	header.id = (struct message_id){ node->self, node->epoch, relay_next_sequence(node->relay) };
 	header.supersedes = work->reissue;
+	if (!error && header.large_length)
+		error = large_again(node, turn, work, &header);
 	if (!error)
 		error = author_enter(node, work, &header, now);
 	if (!error)

@@ -184,8 +184,9 @@ static void check_passed(struct sim_node *node, const struct sim_message *messag
 		if (now->hop != HOP_PASSED || (before != NULL && before->hop == HOP_PASSED))
 			continue;
 		const struct sim_node *via = world_node(node->world, now->via);
-		if (via != NULL && end_to(node, now->via) != NULL && end_to(node, now->via)->other->has_lied)
-			continue; /* nobody can know what a liar keeps: the origin's retries answer for it */
+		const struct sim_end *end = end_to(node, now->via);
+		if (via != NULL && end != NULL && (end->other->has_lied || end->has_lied))
+			continue; /* nobody can know what a liar keeps, or said in place of it: the origin's retries answer for it */
 		if (via == NULL || !(message->held_mask & (1u << via->index)))
 			fail(node->world, node, &new->id, "custody: passed to %u, which never had it on its disk", now->via);
 	}
@@ -639,7 +640,7 @@ static void check_recipient(struct world *world, struct sim_message *message, co
 	if (!was_shown(recipient, message) && (message->flags & ENDED_BY_ORIGIN) == CUSTODY_IS_EXPIRED && message->created_ms < world->active_ms
 	    && message->created_ms + message->lifetime_ms > world->active_ms + 6 * SIM_HOUR)
 		fail(world, recipient, &message->id, "expired on its way to %u, though for six hours nothing was in the way", outcome->node);
-	if (outcome->reason == REFUSED_ID_CONFLICT && message->body_len == 0)
+	if (outcome->reason == REFUSED_ID_CONFLICT)
 		fail(world, message->origin, &message->id, "its id was taken and its words were not issued again");
 	if (was_shown(recipient, message) && !is_ended && !level_closes(outcome->level, message->closing_level) && recipient != message->origin)
 		fail(world, recipient, &message->id, "shown at %u and answered, and the author stands at %s", outcome->node, level_name(outcome->level));

@@ -246,7 +246,7 @@ void node_reissue(struct sim_node *node, const struct message_id *id)
 {
 	struct sim_message *old = message_held(node, id);
 	struct sim_input input = {.plan = -1, .event = {.type = RELAY_MESSAGE}, .reissue = old};
-	if (old == NULL || old->origin != node || old->successor != NULL || old->body_len > 0)
+	if (old == NULL || old->origin != node || old->successor != NULL)
 		return;
 	if (id->epoch < node_epoch(node)) {
 		node_input(node, &input, false);

@@ -174,8 +174,8 @@ static void fill_header(struct sim_node *node, struct sim_plan *plan, struct hea
 	}
 	for (size_t i = (size_t)(plan - world->plans); plan->supersedes_last && i > 0; i--) {
 		const struct sim_plan *old = &world->plans[i - 1];
-		if (old->origin != plan->origin || old->kind != plan->kind || old->id.sequence == 0)
-			continue;
+		if (old->origin != plan->origin || old->kind != plan->kind || old->id.sequence == 0 || message_held(node, &old->id) == NULL)
+			continue; /* also what a commit that failed took away: its id is given again */
 		header->supersedes = old->id;
 		break;
 	}
@@ -192,6 +192,15 @@ static bool write_large(struct sim_message *message, struct header *header, uint
 	header->large_length = len;
 	memcpy(header->large_root, message->root, 32);
 	return true;
+}
+
+static bool copy_large(struct sim_message *message, const struct sim_message *old)
+{
+	message->body_len = old->body_len;
+	message->body = sim_alloc(old->body_len);
+	memcpy(message->body, old->body, old->body_len);
+	memcpy(message->root, old->root, sizeof(message->root));
+	return tree_of_body((struct slice){message->body, message->body_len}, cheap_hash, &message->tree) == CPD_OK;
 }
 
 static void fill_outcomes(struct sim_node *node, struct sim_message *message, const struct header *header)
@@ -288,6 +297,8 @@ bool plan_reissue(struct sim_node *node, struct sim_message *old, struct sim_inp
 	input->authored->reissue_of = old;
 	old->successor = input->authored;
 	describe(node, &header, input->authored);
+	if (old->body_len > 0 && !copy_large(input->authored, old))
+		fail(node->world, node, &old->id, "a large body has no tree");
 	node->world->figures->branches[BRANCH_REISSUED]++;
 	return sign(node, &header, input->authored);
 }
@@ -596,6 +607,20 @@ static void answer_what_waits(struct sim_node *node)
 	}
 }
 
+/* A person who held a message looks again: the act that freed it may have gone with a disk, or met a machine that was off. */
+static void free_what_is_held(struct sim_node *node)
+{
+	const struct disk_rows *table = &node->disk.tables[DISK_CUSTODY];
+	for (size_t i = 0; i < table->count; i++) {
+		struct custody custody;
+		if (custody_decode((struct slice){table->rows[i]->data, table->rows[i]->len}, &custody) != CPD_OK)
+			continue;
+		if (custody.flags & CUSTODY_IS_HELD && custody.flags & CUSTODY_IS_ORIGIN && !(custody.flags & CUSTODY_IS_CLOSED))
+			act_later(node, &custody.id, ACT_RELEASE, SIM_MINUTE);
+		custody_clear(&custody);
+	}
+}
+
 /* Nothing waits anywhere, and every origin has let go of all it wrote. */
 static bool is_at_rest(const struct world *world)
 {
@@ -635,6 +660,7 @@ void plan_heal(struct world *world)
 		if (!node->is_on)
 			node_boot(node);
 		answer_what_waits(node);
+		free_what_is_held(node);
 	}
 	if (!is_first && is_at_rest(world) && world->end_ms > world->now_ms + SIM_HOUR)
 		world->end_ms = world->now_ms + SIM_HOUR; /* time for the last floors to be told */

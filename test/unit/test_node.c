@@ -307,6 +307,60 @@ static void a_large_body_arrives_whole(void **state)
 	free(body);
 }
 
+struct leaves { uint32_t above_epoch; size_t count; const uint8_t *body; };
+
+static bool count_leaf(void *context, const struct store_key *key, struct slice value)
+{
+	struct leaves *leaves = context;
+	struct store_key id_key = { .len = 16 };
+	struct message_id id;
+	uint32_t index;
+
+	memcpy(id_key.bytes, key->bytes, 16);
+	assert_int_equal(store_key_read_id(&id_key, &id), CPD_OK);
+	index = (uint32_t)key->bytes[16] << 24 | (uint32_t)key->bytes[17] << 16 | (uint32_t)key->bytes[18] << 8 | key->bytes[19];
+	if (id.epoch > leaves->above_epoch) {
+		assert_memory_equal(value.data, leaves->body + (size_t)index * LIMIT_LEAF, value.len);
+		leaves->count++;
+	}
+	return true;
+}
+
+static size_t leaves_above(int which, uint32_t epoch, const uint8_t *body)
+{
+	struct leaves leaves = { .above_epoch = epoch, .body = body };
+	struct store_key first = { .len = 0 };
+
+	assert_int_equal(store_scan(node_store(nodes[which]), TABLE_LEAVES, &first, 0, false, SIZE_MAX, count_leaf, &leaves, NULL), CPD_OK);
+	return leaves.count;
+}
+
+/* As words_under_a_taken_id_are_reissued, with a body above one message. Found by seed 2448 of the simulator. */
+static void a_large_body_under_a_taken_id_is_reissued(void **state)
+{
+	const size_t len = 30000;
+	uint8_t *body = malloc(len);
+	struct answer taken, other;
+
+	(void)state;
+	for (size_t i = 0; i < len; i++)
+		body[i] = (uint8_t)(i * 2654435761u >> 13);
+	stop(0);
+	copy_store("344003-store", "copy");
+	start(0);
+	send_and_wait(0, DESK, "de eerste", &taken);
+	stop(0);
+	stop(1);
+	copy_store("copy", "344003-store");
+	start(0);
+	author(0, DESK, (struct slice){ body, len }, 6, NULL, &other);
+	UNTIL(other.calls);
+	assert_true(message_id_equal(&other.id, &taken.id));
+	start(1);
+	UNTIL(leaves_above(1, taken.id.epoch, body) == tree_leaf_count((uint32_t)len));
+	free(body);
+}
+
 /* ---------------------------------------------------------------- the inbox, counted */
 
 static void done(void *context, enum cpd_error error, const char *why)
@@ -459,6 +513,7 @@ int main(void)
 		TEST(a_damaged_message_ends_with_a_word_to_its_author_and_harms_no_other),
 		TEST(words_under_a_taken_id_are_reissued),
 		TEST(a_large_body_arrives_whole),
+		TEST(a_large_body_under_a_taken_id_is_reissued),
 		TEST(what_was_read_is_kept_and_counted_when_it_is_not),
 		TEST(the_journals_chain_goes_on_over_a_failed_commit_and_a_restart),
 		TEST(a_head_is_told_only_when_it_is_on_disk),
