@@ -340,9 +340,14 @@ void handle_own(struct relay *relay)
 
 		if (!recipient || !(custody->flags & CUSTODY_IS_ORIGIN) || !(custody->flags & CUSTODY_HAS_ENVELOPE)
 		    || custody->flags & (CUSTODY_IS_FINAL | CUSTODY_IS_EXPIRED | CUSTODY_IS_WITHDRAWN | CUSTODY_IS_SUPERSEDED | CUSTODY_IS_STATE)
-		    || !recipient->witness_epoch || recipient->witness_epoch >= epoch)
+		    || recipient->witness_epoch >= epoch || recipient->after_epoch >= epoch)
 			continue;
 		recipient->after_epoch = epoch;
+		if (!recipient->witness_epoch) {
+			/* On its way still, with retries: only, what the old disk signed meanwhile will not close it. */
+			custody_changed(relay, custody);
+			continue;
+		}
 		custody->flags &= ~(unsigned)CUSTODY_IS_CLOSED;
 		custody_changed(relay, custody);
 		offer_again(relay, custody);

@@ -291,6 +291,32 @@ static void an_addressee_with_a_new_epoch_is_offered_again_what_is_in_retention(
 	assert_int_equal(box->row_count, 0);
 }
 
+/* The word of the old disk was still under way when its node came with a new one. Found by seed 2976 of the simulator. */
+static void a_late_receipt_of_a_lost_disk_closes_nothing(void **state)
+{
+	BOX;
+	struct header header = header_of(KIND_TEXT, SELF, 1, DESK);
+	struct trailer trailer;
+	struct item_ref ref;
+
+	desk_is_heard(box, 1, 1);
+	author(box, &header);
+	passed(box, CP_A);
+	desk_is_heard(box, 2, 1);
+	pump(box);
+	by_desk(box, &header, 1, 1, LEVEL_DELIVERED);
+	assert_int_equal(box_held(box, &header.id)->recipients[0].level, LEVEL_DELIVERED);
+	assert_false(box_held(box, &header.id)->flags & CUSTODY_IS_CLOSED);
+	pass_time(box, 3 * HOUR_MS);
+	ref = taken(box, CP_B);
+	assert_int_equal(relay_make_trailer(box->relay, box_held(box, &header.id), &ref, CP_B, &box->now, &trailer), CPD_OK);
+	assert_int_equal(trailer.after_epoch, 2);
+	trailer_clear(&trailer);
+	answer_of(box, RELAY_ACKED, CP_B, ref, REFUSED_NONE);
+	by_desk(box, &header, 2, 1, LEVEL_DELIVERED);
+	assert_true(box_held(box, &header.id)->flags & CUSTODY_IS_CLOSED);
+}
+
 /* The question for what is in retention is lost with the process: it must be asked again. */
 static void a_new_epoch_is_not_forgotten_over_a_restart(void **state)
 {
@@ -401,6 +427,7 @@ int main(void)
 		CASE(a_held_message_is_not_retried),
 		CASE(a_held_message_expires_at_its_origin),
 		CASE(an_addressee_with_a_new_epoch_is_offered_again_what_is_in_retention),
+		CASE(a_late_receipt_of_a_lost_disk_closes_nothing),
 		CASE(a_new_epoch_is_not_forgotten_over_a_restart),
 		CASE(what_its_author_ended_is_not_offered_to_a_new_epoch),
 		CASE(the_floor_stops_at_the_first_message_that_is_not_final),
