@@ -18,6 +18,7 @@
 #include "daemon/node_work.h"
 #include "daemon/relay/map.h"
 #include "daemon/role/role.h"
+#include "daemon/send_window.h"
 #include "daemon/verify_pool.h"
 #include "proto/leaf.h"
 #include "proto/tree.h"
@@ -49,6 +50,7 @@ struct node_link {
 	uint32_t neighbour;
 	const struct config_link *config; /* NULL: not listed, it called us */
 	struct link *link;
+	struct send_window window;
 	struct node_session sessions[NODE_SESSIONS]; /* [0] carries what we send */
 	size_t session_count;
 	uint8_t *frame; size_t frame_len; /* owned: taken from the link, refused by the bearer for now */

@@ -143,6 +143,7 @@ static void greet(struct node *node, struct node_link *link)
 	link_set_profile(link->link, &profile);
 	free(link->frame);
 	link->frame = NULL;
+	send_window_reset(&link->window, node_ms(node));
 	link_connected(link->link, &greeting, node_ms(node));
 	link->introduce_at_ms = node_ms(node) + NODE_INTRODUCE_MS;
 }
@@ -235,6 +236,7 @@ static void item_event(struct node *node, struct node_link *link, const struct l
 {
 	struct relay_event event = { .link = link->neighbour, .ref = told->ref, .reason = told->reason, .held = told->held };
 
+	send_window_heard(&link->window, &told->ref, told->type == LINK_EVENT_ACKED, node_ms(node));
 	if (told->ref.type == ITEM_TYPE_DIRECTORY) {
 		if (told->type == LINK_EVENT_RETURNED)
 			directory_returned(link, &told->ref);

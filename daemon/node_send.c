@@ -145,8 +145,10 @@ static bool send_one(struct node *node, struct node_link *link, enum precedence 
 		error = build(node, link, &ref, now, node->item, &len);
 		if (!error)
 			error = link_send(link->link, &ref, (struct slice){ node->item, len }, now->custody_ms);
-		if (!error)
+		if (!error) {
+			send_window_sent(&link->window, &ref, now->custody_ms);
 			return true;
+		}
 		if (error == CPD_ERR_BUSY || error == CPD_ERR_NOMEM) {
 			struct relay_event event = { .type = RELAY_RETURNED, .link = link->neighbour, .ref = ref };
 			gather_event(node, &event);
@@ -171,6 +173,13 @@ static bool send_one(struct node *node, struct node_link *link, enum precedence 
 	return false;
 }
 
+/* FLASH goes whatever else is under way; the others wait for the window. */
+static bool may_send(struct node_link *link, enum precedence precedence)
+{
+	return link_can_send(link->link, precedence) &&
+	    (precedence == PRECEDENCE_FLASH || send_window_may(&link->window, link_under_way(link->link)));
+}
+
 /* True: the link has something new. */
 static bool send_items(struct node *node, struct node_link *link, const struct moment *now)
 {
@@ -181,7 +190,7 @@ static bool send_items(struct node *node, struct node_link *link, const struct m
 
 		if (precedence == PRECEDENCE_PRIORITY || precedence == PRECEDENCE_FLASH)
 			moved |= directory_send(node, link, precedence);
-		while (!node->rebuild_why && link_can_send(link->link, precedence) && send_one(node, link, precedence, now))
+		while (!node->rebuild_why && may_send(link, precedence) && send_one(node, link, precedence, now))
 			moved = true;
 	}
 	return moved;

@@ -134,6 +134,8 @@ void link_committed(struct link *link, uint64_t turn);
 /* May another item of this precedence be handed over now? (session up, no item of the same
  * precedence still unsent, window and credit not spent) */
 bool link_can_send(const struct link *link, enum precedence precedence);
+/* Items handed over of which the peer has said nothing yet: neither FLASH nor those that wait for their leaves. */
+size_t link_under_way(const struct link *link);
 /* Copies bytes. BUSY when link_can_send is false; TOO_LARGE, RANGE (type), MALFORMED (empty, or begins
  * with a byte 0), NOMEM. */
 MUST_CHECK enum cpd_error link_send(struct link *link, const struct item_ref *ref, struct slice bytes, int64_t now_ms);

@@ -22,7 +22,7 @@
 #define LOOSE_EVENTS 64       /* presence, want, gap, directory events not taken by the host: dropped beyond */
 #define PRESENCE_WAITING 64
 #define ACK_DELAY_MS 20       /* how long an acknowledgement may wait for company */
-#define ACK_ITEMS (LIMIT_UNACKED / 4) /* so many do not wait: the peer's window is filling */
+#define ACK_ITEMS (LIMIT_UNACKED / 16) /* so many do not wait: the peer's window is filling */
 
 /* Credit is counted apart for FLASH. */
 enum credit_class { CREDIT_BULK = 0, CREDIT_URGENT = 1, CREDIT_CLASSES = 2 };

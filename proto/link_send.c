@@ -140,6 +140,20 @@ bool link_can_send(const struct link *link, enum precedence precedence)
 	return tx->unsent[precedence] == 0;
 }
 
+static size_t count_under_way(const struct outgoing *item)
+{
+	size_t count = 0;
+
+	for (; item; item = item->next)
+		count += item->notice && !item->is_wanted && item->precedence != PRECEDENCE_FLASH && item->state != OUTGOING_REMEMBERED;
+	return count;
+}
+
+size_t link_under_way(const struct link *link)
+{
+	return count_under_way(link->tx.first) + count_under_way(link->tx.staged);
+}
+
 enum cpd_error link_send(struct link *link, const struct item_ref *ref, struct slice bytes, int64_t now_ms)
 {
 	struct outgoing *item;

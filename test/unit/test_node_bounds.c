@@ -224,6 +224,33 @@ static void a_turn_that_waits_is_on_disk_before_it_is_told_at_the_end(void **sta
 	free((void *)(uintptr_t)body.data);
 }
 
+/* A neighbour whose disk is busy is not given all that waits for it, and its queues stay short for what is urgent. */
+static void a_busy_neighbour_gets_little_ahead_and_the_urgent_all_the_same(void **state)
+{
+	static struct answer answers[2 * SEND_WINDOW_LEAST];
+	struct answer urgent;
+	struct link_figures figures;
+	const struct node_link *link = nodes[0]->links[0];
+
+	(void)state;
+	UNTIL(is_linked(0) && is_linked(1));
+	atomic_store(&commits_may_go, false);
+	node_store(nodes[1])->commit_fault = held_commits;
+	for (size_t i = 0; i < 2 * SEND_WINDOW_LEAST; i++)
+		author(0, DESK, text("routine"), 6, NULL, &answers[i]);
+	UNTIL(answers[2 * SEND_WINDOW_LEAST - 1].calls);
+	UNTIL(link_under_way(link->link) >= SEND_WINDOW_LEAST);
+	author_as(PRECEDENCE_FLASH, 0, DESK, text("met spoed"), 6, NULL, &urgent);
+	UNTIL((link_figures(link->link, &figures), figures.unacked > SEND_WINDOW_LEAST));
+	run_ms(50);
+	assert_int_equal(link_under_way(link->link), SEND_WINDOW_LEAST);
+	link_figures(link->link, &figures);
+	assert_int_equal(figures.unacked, SEND_WINDOW_LEAST + 1);
+	atomic_store(&commits_may_go, true);
+	for (size_t i = 0; i < 2 * SEND_WINDOW_LEAST; i++)
+		UNTIL(holds(1, TABLE_ENVELOPES, &answers[i].id));
+}
+
 /* Leaves come after their header was let in: they must not fill what is kept for receipts and deletes. */
 static void large_bodies_do_not_fill_a_small_store_to_the_brim(void **state)
 {
@@ -269,6 +296,7 @@ int main(void)
 		TEST(listeners_hear_what_is_on_disk),
 		TEST(a_turn_that_the_writer_has_no_room_for_waits),
 		TEST(a_turn_that_waits_is_on_disk_before_it_is_told_at_the_end),
+		TEST(a_busy_neighbour_gets_little_ahead_and_the_urgent_all_the_same),
 		TEST(large_bodies_do_not_fill_a_small_store_to_the_brim),
 	};
 
