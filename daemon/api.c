@@ -248,7 +248,9 @@ static void on_request(struct evhttp_request *request, void *context)
 		{ "/v1", api_version, false }, { "/v1/status", api_status, false }, { "/v1/inbox", api_inbox, false }, { "/v1/outbox", api_outbox, false },
 		{ "/v1/queue", api_queue, false }, { "/v1/directory", api_directory, false }, { "/healthz", api_health, false },
 		{ "/metrics", api_metrics, false },
-		{ "/v1/events", api_events, false }, { "/v1/backup", api_backup, false }, { "/v1/self", api_self, false }, { "/v1/journal", api_journal, false }, { "/v1/check", api_check, false }, { "/v1/messages", api_author, true }, { "/v1/directory", api_import, true },
+		{ "/v1/events", api_events, false }, { "/v1/backup", api_backup, false }, { "/v1/self", api_self, false }, { "/v1/journal", api_journal, false }, { "/v1/check", api_check, false }, { "/v1/messages", api_author, true },
+		{ "/v1/courier", api_courier, false }, { "/v1/courier/file", api_courier_file, false }, { "/v1/courier/upload", api_courier_upload, true },
+		{ "/v1/courier/read", api_courier_read, true }, { "/v1/courier/write", api_courier_write, true }, { "/v1/directory", api_import, true },
 	};
 	struct api *api = context;
 	const char *path = evhttp_uri_get_path(evhttp_request_get_evhttp_uri(request));
@@ -379,6 +381,7 @@ void api_close(struct api *api)
 	api_streams_end(api);
 	api_admin_end(api);
 	api_check_end(api);
+	api_courier_end(api);
 	for (struct api_pending *pending = api->pending; pending; pending = pending->next) {
 		pending->request = NULL;
 		pending->api = NULL;

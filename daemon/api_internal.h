@@ -9,6 +9,7 @@
  * api_events.c  live updates
  * api_journal.c the journal's lines, whole
  * api_admin.c   backup
+ * api_courier.c files on a stick: their bytes in, their bytes out
  * api_check.c   proves the store while it runs
  * api_self.c    this process, its keys, what it believes of the time
  * api_guard.c   how many callers, and for how long
@@ -43,6 +44,7 @@ struct api_stream;
 struct api_backup;
 struct api_caller;
 struct api_check;
+struct api_courier;
 struct api {
 	struct event_base *base;
 	struct node *node;
@@ -60,6 +62,7 @@ struct api {
 	int64_t opened_ms;                /* clock_boot_ms */
 	struct api_check *check;          /* owned; NULL: none is under way */
 	struct api_backup *backup;        /* owned; NULL: none is under way */
+	struct api_courier *courier;      /* owned; NULL: nobody asked yet */
 };
 
 /* api_guard.c */
@@ -113,6 +116,12 @@ void api_check_end(struct api *api);
 void api_self(struct api *api, struct evhttp_request *request);
 void api_backup(struct api *api, struct evhttp_request *request);
 void api_admin_end(struct api *api);
+void api_courier(struct api *api, struct evhttp_request *request);
+void api_courier_upload(struct api *api, struct evhttp_request *request);
+void api_courier_read(struct api *api, struct evhttp_request *request);
+void api_courier_write(struct api *api, struct evhttp_request *request);
+void api_courier_file(struct api *api, struct evhttp_request *request);
+void api_courier_end(struct api *api);
 
 /* api_message.c */
 /* The custody record and decoded message; *bytes is malloc'ed and holds what *message leads into; bytes NULL

@@ -359,7 +359,7 @@ static bool open_link(struct reading *reading, const char *number)
 static bool set_link(struct reading *reading, const char *name, const char *value)
 {
 	static const char *const names[] = { "address", "profile" };
-	static const char *const profiles[] = { "ip", "thin" };
+	static const char *const profiles[] = { "ip", "thin", "courier" };
 	struct config_link *link = &reading->config->links[reading->config->link_count - 1];
 	unsigned bit = strcmp(name, "address") == 0 ? 1 : 2;
 	char where[96];
@@ -376,9 +376,9 @@ static bool set_link(struct reading *reading, const char *name, const char *valu
 		snprintf(link->address, sizeof(link->address), "%s", value);
 		return true;
 	}
-	if (strcmp(value, "ip") != 0 && strcmp(value, "thin") != 0) {
+	if (strcmp(value, "ip") != 0 && strcmp(value, "thin") != 0 && strcmp(value, "courier") != 0) {
 		snprintf(where, sizeof(where), "[%s] profile: ", reading->section);
-		return wrong_word(reading, where, "profile", value, profiles, 2);
+		return wrong_word(reading, where, "profile", value, profiles, 3);
 	}
 	snprintf(link->profile, sizeof(link->profile), "%s", value);
 	return true;
@@ -534,6 +534,11 @@ static bool check_links(struct reading *reading)
 	for (size_t i = 0; i < config->link_count; i++) {
 		if (config->links[i].node == config->number)
 			return wrong(reading, reading->link_line[i], "[link %u] is this node itself; remove it or correct [node] number", config->number);
+		if (strcmp(config->links[i].profile, "courier") == 0) {
+			if (config->links[i].address[0] != '\0')
+				return wrong(reading, reading->link_line[i], "[link %u] goes by courier and has an address; remove one of the two", config->links[i].node);
+			continue;
+		}
 		if (config->links[i].address[0] == '\0' && reading->listen_line == 0)
 			return wrong(reading, reading->link_line[i], "[link %u] has no address, so it should call us, but there is no [listen] section; "
 			    "add address = tcp://ADDRESS:PORT here, or a [listen] section", config->links[i].node);

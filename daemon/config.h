@@ -13,7 +13,7 @@
 struct config_link {
 	uint32_t node;                       /* [link 901] */
 	char address[LIMIT_ADDRESS + 1];     /* address = tcp://192.0.2.1:5600 ; absent: it calls us */
-	char profile[16];                    /* profile = ip | thin */
+	char profile[16];                    /* profile = ip | thin | courier (by hand: it has no address) */
 };
 
 /*
@@ -26,7 +26,7 @@ struct config_link {
  * [listen]  address = tcp://0.0.0.0:5600   (absent: calls only; or systemd gives the socket)
  *           accept_any_certified = yes     (certified nodes without a [link] section may call)
  * [link N]  address = tcp://192.0.2.1:5600 (absent: it calls us)
- *           profile = ip | thin            (order of the sections is preference)
+ *           profile = ip | thin | courier  (order of the sections is preference)
  * [route]   344 = 901, 902     default = 901
  * [api]     socket = /run/cpd/api.sock (default: api.sock in the state folder)   group = cpd
  * [clock]   quality = auto | unknown | manual | ntp | gnss

@@ -108,6 +108,7 @@ static void rebuild(struct node *node, bool reopens)
 	enum cpd_error error = CPD_OK;
 
 	turns_drop(node, CPD_ERR_IO, "it could not be stored; ask again");
+	courier_drop(node, "this node starts anew from what is on its disk; nothing was lost: do it again with the same stick");
 	for (size_t i = 0; i < node->link_count; i++) {
 		struct node_link *link = node->links[i];
 
@@ -355,6 +356,8 @@ enum cpd_error node_open(struct event_base *base, const struct config *config, s
 	if (!error)
 		error = open_events(node);
 	if (!error)
+		error = courier_start(node);
+	if (!error)
 		error = gather_start(node, problem);
 	if (!error)
 		error = open_links(node, problem);
@@ -404,6 +407,7 @@ void node_close(struct node *node)
 	node->rebuild_why = "closing";
 	bearer_zmq_close(node->bearer);
 	gather_stop(node);
+	courier_stop(node);
 	if (node->turn_event)
 		event_free(node->turn_event);
 	if (node->commit_event)

@@ -53,6 +53,36 @@ void node_operate(struct node *node, const struct message_id *id, enum relay_act
 /* A signed directory update from an administrator (cpctl region ...), or from a courier. */
 void node_import_directory(struct node *node, struct slice record, node_done *done, void *context);
 
+/* ---- courier files: the bytes only; who calls writes and reads the stick. One job at a time, else BUSY. */
+struct courier_report {
+	bool is_read;
+	/* read: of the file, and what became of its parts */
+	uint32_t writer, epoch; uint64_t number;
+	bool was_read;                         /* a file of this number was read here before */
+	uint32_t updates;                      /* directory updates that were new */
+	uint32_t taken, known, receipts;       /* items in custody here: messages that were new, that were held already; receipts */
+	uint32_t others;                       /* items for other nodes */
+	uint32_t refused, later;               /* for good; for now: full, a leaf missing, a signer not known */
+	enum cpd_reason reason;                /* of the last refusal */
+	uint32_t released;                     /* of what this node had sent by hand: in custody there, and released here */
+	/* written */
+	uint8_t *file; size_t len;             /* owned by the callback */
+	uint32_t to; size_t readers;           /* to 0: several */
+	uint32_t messages, receipts_out, acks, updates_out;
+	uint64_t left;                         /* rows for those that did not fit */
+};
+/* error OK: what it took is on disk; what it wrote has its number on disk. why: a sentence with the cure. Called once, from the
+ * loop; from inside the call only for what is wrong at once. */
+typedef void node_couriered(void *context, enum cpd_error error, const char *why, struct courier_report *report);
+/* Takes the bytes. Nothing is taken in before the whole of it verifies. is_more: what was read of that writer before is
+ * still to be told in the next file for it; else forgotten. Errors of courier_open; STATE: this node's own file, or it starts anew. */
+void node_courier_read(struct node *node, uint8_t *take_file, size_t len, bool is_more, node_couriered *done, void *context);
+/* What is owed to node `to`, 0: to every neighbour and to whom nothing leads; at most `limit` bytes. Releases nothing. NOT_FOUND:
+ * no such node, or nobody to write for; REVOKED. */
+void node_courier_write(struct node *node, uint32_t to, size_t limit, node_couriered *done, void *context);
+/* False: no job is under way. In items, or bytes of the limit. */
+bool node_courier_progress(const struct node *node, size_t *at, size_t *of);
+
 /* ---- asking; all from committed data */
 uint32_t node_self(const struct node *node);
 struct store *node_store(struct node *node);
@@ -62,7 +92,7 @@ void node_now(struct node *node, struct moment *out);
 
 struct node_link_status {
 	uint32_t neighbour;
-	char bearer[16];                       /* "ip" */
+	char bearer[16];                       /* "ip", "courier" */
 	char address[LIMIT_ADDRESS + 1];       /* where we call; "" when it calls us */
 	bool is_up;
 	int64_t since_ms;                      /* custody_ms of the last change of is_up */

@@ -296,10 +296,12 @@ static void settle(struct node *node, struct turn *turn, const struct relay_effe
 {
 	struct node_link *link = links_find(node, effect->link);
 
-	if (!link)
-		return;
+	if (courier_is_serial(effect->serial))
+		courier_settled(node, effect->serial, effect->reason);
 	if (effect->reason)
 		node->counters.refused++;
+	if (!link || courier_is_serial(effect->serial))
+		return;
 	link_settle(link->link, effect->serial, effect->reason, turn->number);
 }
 
@@ -579,6 +581,8 @@ static void tell_presence(struct node *node, const struct after *after)
 {
 	const struct slice record = { after->bytes, after->len };
 
+	if (after->type == AFTER_ANNOUNCE)
+		courier_announced(node, record);
 	for (size_t i = 0; i < node->link_count; i++) {
 		struct node_link *link = node->links[i];
 		if ((after->type == AFTER_ANNOUNCE || link->neighbour == after->link) && link_is_up(link->link))
@@ -601,7 +605,7 @@ void effects_after(struct node *node, struct turn *turn)
 			break;
 		case AFTER_WANT:
 			link = links_find(node, after->link);
-			if (link && link_want(link->link, after->serial, &after->id, (struct slice){ after->bytes, after->len }, turn->number))
+			if (link && !courier_is_serial(after->serial) && link_want(link->link, after->serial, &after->id, (struct slice){ after->bytes, after->len }, turn->number))
 				log_limited(LOG_INFO, "want-not-sent", after->link, node_ms(node), "link=%u", after->link);
 			break;
 		case AFTER_PRESENCE:

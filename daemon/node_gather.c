@@ -74,7 +74,7 @@ struct work *work_pop(struct node *node)
 
 	if (!work)
 		work = work_list_take(&node->ordinary);
-	link = work && work->type == WORK_PRESENCE ? links_find(node, work->link) : NULL;
+	link = work && work->type == WORK_PRESENCE && !work->is_courier ? links_find(node, work->link) : NULL;
 	if (link && link->presences)
 		link->presences--;
 	return work;

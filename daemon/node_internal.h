@@ -7,7 +7,7 @@
  * node_author.c   authoring, a person's acts    node_directory.c updates, sync, roster, introductions
  * node_load.c     start: rebuild from the store node_query.c    what the API asks
  * node_journal.c  journal rows, listeners       node_reissue.c  the same words under a new id
- * node_retention.c what nobody needs any more goes
+ * node_retention.c what nobody needs any more goes    node_courier*.c files on a stick (node_courier.h)
  */
 #ifndef CPD_NODE_INTERNAL_H
 #define CPD_NODE_INTERNAL_H
@@ -124,6 +124,7 @@ struct node {
 	int64_t row_due_ms;               /* of the first row of the timers table; INT64_MAX: none */
 	struct relay_effect *purges; size_t purge_count;
 	struct retention retention;
+	struct courier *courier;          /* owned */
 
 	struct cached *cache; size_t cache_count;       /* of this turn, NODE_CACHE slots */
 	struct witness_note *witness; size_t witness_count, witness_capacity;
@@ -213,6 +214,10 @@ void links_bearer(struct node *node, struct bearer_events *out);
 void send_fill(struct node *node, struct node_link *link);      /* items in, frames out, until nothing moves */
 void send_fill_all(struct node *node);
 void send_forget_tree(struct node_link *link);
+/* An item as it goes; buf holds LIMIT_ITEM. Of a message: with the given trailer. NOT_FOUND, DAMAGED, IO. */
+MUST_CHECK enum cpd_error send_build_message(struct node *node, const struct message_id *id, const struct trailer *trailer, uint8_t *buf, size_t *len);
+MUST_CHECK enum cpd_error send_build_receipts(struct node *node, const struct item_ref *ref, uint8_t *buf, size_t *len);
+MUST_CHECK enum cpd_error send_build_leaf(struct node *node, struct node_link *link, const struct item_ref *ref, uint8_t *buf, size_t *len);
 
 /* node_directory.c */
 MUST_CHECK enum cpd_error directory_decide(struct node *node, struct turn *turn, struct work *work);
@@ -239,6 +244,18 @@ MUST_CHECK enum cpd_error author_key_put(struct turn *turn, struct slice key, co
 /* Calls who waits for it, if anyone, once. */
 void work_tell(struct work *work, enum cpd_error error, const char *why, const struct message_id *id, bool existing);
 void work_answer(struct work *work, enum cpd_error error, const char *why, const struct message_id *id, bool existing); /* and frees it */
+
+/* node_courier.c */
+bool courier_is_current(const struct node *node, const struct work *work);  /* false: of a job that has ended */
+void courier_decided(struct node *node, const struct work *work, uint64_t turn);
+void courier_settled(struct node *node, uint64_t serial, enum cpd_reason reason);
+bool courier_is_serial(uint64_t serial);
+MUST_CHECK enum cpd_error courier_decide(struct node *node, struct turn *turn);
+void courier_turned(struct node *node, uint64_t turn);          /* it is on disk */
+void courier_announced(struct node *node, struct slice record); /* own presence, for the next file */
+void courier_drop(struct node *node, const char *why);          /* the job ends unfinished; nothing of it is lost */
+MUST_CHECK enum cpd_error courier_start(struct node *node);
+void courier_stop(struct node *node);
 
 /* node_reissue.c */
 MUST_CHECK enum cpd_error reissue_decide(struct node *node, struct turn *turn, struct work *work, const struct moment *now);

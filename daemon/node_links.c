@@ -59,7 +59,8 @@ enum cpd_error links_add(struct node *node, uint32_t neighbour, const struct con
 	link->config = config;
 	link->since_ms = node_ms(node);
 	link->introduce_at_ms = INT64_MAX;
-	snprintf(link->problem, sizeof(link->problem), config && config->address[0] ? "not connected yet" : "it has not called yet");
+	snprintf(link->problem, sizeof(link->problem), "%s", config && config->address[0] ? "not connected yet"
+	    : config && !strcmp(config->profile, "courier") ? "it goes by stick: cpctl courier write" : "it has not called yet");
 	error = link_make(node, link);
 	if (!error)
 		error = map_put(&node->links_by_number, map_key_pair(neighbour, 0), link);

@@ -47,6 +47,8 @@ size_t node_links(struct node *node, struct node_link_status *out, size_t max)
 			.received_bytes = figures.received_bytes, .credit_stalls = figures.credit_stalls };
 		if (link->config)
 			strcpy(out[i].address, link->config->address);
+		if (link->config && !strcmp(link->config->profile, "courier"))
+			strcpy(out[i].bearer, "courier");
 		out[i].has_clock = link->has_clock;
 		out[i].clock_offset_ms = link->clock_offset_ms;
 		out[i].clock_told_ms = link->clock_told_ms;

@@ -22,30 +22,37 @@ static enum cpd_error is_lost(enum cpd_error error)
 	return error == CPD_ERR_NOT_FOUND ? CPD_ERR_DAMAGED : error;
 }
 
+enum cpd_error send_build_message(struct node *node, const struct message_id *id, const struct trailer *trailer, uint8_t *buf, size_t *len)
+{
+	struct store_key key = store_key_id(id);
+	uint8_t *envelope = NULL;
+	size_t envelope_len;
+	enum cpd_error error = is_lost(node_load(node, TABLE_ENVELOPES, &key, &envelope, &envelope_len));
+
+	if (!error)
+		error = message_item_encode((struct slice){ envelope, envelope_len }, trailer, buf, len);
+	free(envelope);
+	return error;
+}
+
 static enum cpd_error build_message(struct node *node, struct node_link *link, const struct item_ref *ref, const struct moment *now,
     uint8_t *buf, size_t *len)
 {
-	struct store_key key = store_key_id(&ref->id);
 	struct custody custody;
 	struct trailer trailer;
-	uint8_t *envelope = NULL;
-	size_t envelope_len;
 	enum cpd_error error = node_load_custody(node, &ref->id, &custody);
 
 	trailer_init(&trailer);
 	if (!error)
 		error = relay_make_trailer(node->relay, &custody, ref, link->neighbour, now, &trailer);
 	if (!error)
-		error = is_lost(node_load(node, TABLE_ENVELOPES, &key, &envelope, &envelope_len));
-	if (!error)
-		error = message_item_encode((struct slice){ envelope, envelope_len }, &trailer, buf, len);
-	free(envelope);
+		error = send_build_message(node, &ref->id, &trailer, buf, len);
 	trailer_clear(&trailer);
 	custody_clear(&custody);
 	return error;
 }
 
-static enum cpd_error build_receipts(struct node *node, const struct item_ref *ref, uint8_t *buf, size_t *len)
+enum cpd_error send_build_receipts(struct node *node, const struct item_ref *ref, uint8_t *buf, size_t *len)
 {
 	struct store_key key = store_key_record(ref->id.origin, ref->id.epoch, ref->id.sequence);
 	uint8_t *value;
@@ -94,7 +101,7 @@ static enum cpd_error tree_load(struct node *node, struct node_link *link, const
 	return error;
 }
 
-static enum cpd_error build_leaf(struct node *node, struct node_link *link, const struct item_ref *ref, uint8_t *buf, size_t *len)
+enum cpd_error send_build_leaf(struct node *node, struct node_link *link, const struct item_ref *ref, uint8_t *buf, size_t *len)
 {
 	struct store_key key = store_key_leaf(&ref->id, ref->index);
 	struct tree_path path;
@@ -120,9 +127,9 @@ static enum cpd_error build(struct node *node, struct node_link *link, const str
 	case ITEM_TYPE_MESSAGE:
 		return build_message(node, link, ref, now, buf, len);
 	case ITEM_TYPE_RECEIPTS:
-		return build_receipts(node, ref, buf, len);
+		return send_build_receipts(node, ref, buf, len);
 	case ITEM_TYPE_LEAF:
-		return build_leaf(node, link, ref, buf, len);
+		return send_build_leaf(node, link, ref, buf, len);
 	case ITEM_TYPE_DIRECTORY:
 		break;                  /* not queued: directory_send */
 	}

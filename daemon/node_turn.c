@@ -390,7 +390,10 @@ static void item_refuse(struct node *node, struct turn *turn, struct work *work)
 	node->counters.verify_failed++;
 	log_limited(LOG_WARNING, "item-refused", work->link, node_ms(node), "link=%u item=%d reason=%s error=\"%s\"", work->link,
 	    (int)work->item_type, reason_name(reason_of_error(work->error)), cpd_error_text(work->error));
-	link_settle(link->link, work->serial, reason_of_error(work->error), turn->number);
+	if (work->is_courier)
+		courier_settled(node, work->serial, reason_of_error(work->error));
+	else
+		link_settle(link->link, work->serial, reason_of_error(work->error), turn->number);
 }
 
 static enum cpd_error decide_item(struct node *node, struct turn *turn, struct work *work, const struct moment *now)
@@ -429,7 +432,9 @@ static enum cpd_error decide(struct node *node, struct turn *turn, struct work *
 {
 	const struct node_link *link = work->link ? links_find(node, work->link) : NULL;
 
-	if ((work->type == WORK_ITEM || work->type == WORK_DIRECTORY || work->type == WORK_PRESENCE) && work->link &&
+	if (work->is_courier && !courier_is_current(node, work))
+		return CPD_OK;          /* the stick is read again */
+	if (!work->is_courier && (work->type == WORK_ITEM || work->type == WORK_DIRECTORY || work->type == WORK_PRESENCE) && work->link &&
 	    (!link || link->circuit != work->circuit))
 		return CPD_OK;          /* its serials are void: the peer sends it again */
 	switch (work->type) {
@@ -454,6 +459,8 @@ static enum cpd_error decide(struct node *node, struct turn *turn, struct work *
 		return work->request ? author_decide(node, turn, work, now) : reissue_decide(node, turn, work, now);
 	case WORK_OPERATE:
 		return operate_decide(node, turn, work, now);
+	case WORK_COURIER:
+		return courier_decide(node, turn);
 	case WORK_OWN_SCAN:
 		break;                  /* waits in the idle list */
 	}
@@ -591,6 +598,8 @@ static enum cpd_error decide_all(struct node *node, struct turn *turn, const str
 			break;
 		work->is_kept = false;
 		error = decide(node, turn, work, now);
+		if (!error && work->is_courier)
+			courier_decided(node, work, turn->number);
 		node->turn_bytes += work->result ? work->result->bytes.len : work->len;
 		node->turn_bytes += work->request ? work->request->body.len : 0;
 		if (!work->is_kept)
@@ -722,6 +731,7 @@ static void turn_done(struct node *node, struct turn *turn)
 	relay_committed(node->relay, turn->number);
 	links_committed(node, turn->number);
 	effects_after(node, turn);
+	courier_turned(node, turn->number);
 	turn_free(turn);
 }
 

@@ -16,7 +16,8 @@ enum work_type {
 	WORK_DIRECTORY,   /* an update by an item, an import or an introduction */
 	WORK_AUTHOR,
 	WORK_OPERATE,
-	WORK_OWN_SCAN     /* own messages in retention, a part at a time */
+	WORK_OWN_SCAN,    /* own messages in retention, a part at a time */
+	WORK_COURIER      /* the meta rows of a courier's job */
 };
 struct work {
 	struct work *next;
@@ -45,6 +46,7 @@ struct work {
 	struct message_id reissue;        /* AUTHOR without a request: put these words under a new id */
 	uint32_t own_node; struct message_id after; /* OWN_SCAN: for whom; how far it came */
 	bool is_floor;                    /* OWN_SCAN: answers WANT_FLOOR */
+	bool is_courier;                  /* from a file: link wrote it, serial is the job's; no link is told */
 	bool is_introduction;             /* DIRECTORY from a stranger: one certificate and nothing else */
 	bool is_kept;                     /* it lives on in the turn's list of what comes after */
 };

@@ -50,7 +50,7 @@ _cpctl() {
 		case ${words[0]} in
 		"") ;;
 		send) names="$names $(_cpctl_options send) ${words[1]:+$(_cpctl_options send "${words[1]}")}" ;;
-		region | node | queue | directory) names="$names ${words[1]:+$(_cpctl_options "${words[0]}" "${words[1]}")}" ;;
+		region | node | queue | directory | courier) names="$names ${words[1]:+$(_cpctl_options "${words[0]}" "${words[1]}")}" ;;
 		*) names="$names $(_cpctl_options "${words[0]}")" ;;
 		esac
 		mapfile -t COMPREPLY < <(compgen -W "$names" -- "$word")
@@ -60,13 +60,13 @@ _cpctl() {
 	0:*) mapfile -t COMPREPLY < <(compgen -W "$(_cpctl_verbs | cut -d' ' -f1 | sort -u) help" -- "$word") ;;
 	1:help) mapfile -t COMPREPLY < <(compgen -W "$(_cpctl_verbs | cut -d' ' -f1 | sort -u)" -- "$word") ;;
 	1:send) mapfile -t COMPREPLY < <(compgen -W "$(_cpctl_kinds)" -- "$word") ;;
-	1:region | 1:node | 1:queue | 1:directory)
+	1:region | 1:node | 1:queue | 1:directory | 1:courier)
 		mapfile -t COMPREPLY < <(compgen -W "$(_cpctl_verbs | sed -n "s/^${words[0]} //p")" -- "$word") ;;
 	1:read | 1:accept | 1:refuse | 1:done) mapfile -t COMPREPLY < <(compgen -W "$(_cpctl_ids inbox)" -- "$word") ;;
 	1:withdraw | "2:queue withdraw") mapfile -t COMPREPLY < <(compgen -W "$(_cpctl_ids outbox)" -- "$word") ;;
 	1:show | 1:trace | "2:queue release") mapfile -t COMPREPLY < <(compgen -W "$(_cpctl_ids inbox outbox)" -- "$word") ;;
 	"2:queue hold") mapfile -t COMPREPLY < <(compgen -W "$(_cpctl_ids queue)" -- "$word") ;;
-	*:region* | *:node* | *:directory* | *:backup* | *:restore* | *:check*) mapfile -t COMPREPLY < <(compgen -f -- "$word") ;;
+	*:region* | *:node* | *:directory* | *:backup* | *:courier* | *:restore* | *:check*) mapfile -t COMPREPLY < <(compgen -f -- "$word") ;;
 	esac
 }
 complete -o filenames -F _cpctl cpctl

@@ -95,6 +95,8 @@ int verb_watch(struct call *call);
 int verb_directory(struct call *call);
 int verb_directory_import(struct call *call);
 int verb_backup(struct call *call);
+int verb_courier_write(struct call *call);
+int verb_courier_read(struct call *call);
 int verb_export_journal(struct call *call);
 int verb_clock(struct call *call);
 /* with the daemon or without */

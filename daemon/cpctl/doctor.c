@@ -80,8 +80,11 @@ static void look_at_links(struct doctor *doctor, const json_t *status)
 	const char *name;
 	json_t *link, *queue;
 
-	json_array_foreach((json_t *)(uintptr_t)links, index, link)
+	/* By hand: it is never up, and is not looked for. */
+	json_array_foreach((json_t *)(uintptr_t)links, index, link) {
 		up += json_flag(link, "up");
+		count -= !strcmp(json_text(link, "bearer"), "courier") && !json_flag(link, "up");
+	}
 	if (!count)
 		doctor_add(doctor, FINDING_WARN, "links", "[link N] sections in the configuration name them, or wait for a call", "none: this node speaks to nobody");
 	else
@@ -89,7 +92,7 @@ static void look_at_links(struct doctor *doctor, const json_t *status)
 	json_array_foreach((json_t *)(uintptr_t)links, index, link) {
 		char since[AGE_MAX];
 
-		if (json_flag(link, "up"))
+		if (json_flag(link, "up") || !strcmp(json_text(link, "bearer"), "courier"))
 			continue;
 		doctor_add(doctor, FINDING_WARN, "link down", *json_text(link, "address") ? "is the neighbour on, does the cable or antenna stand, is the address right? cpd calls again by itself; nothing is lost" :
 		    "this neighbour calls us: look there, and whether [listen] and the firewall let it in; nothing is lost", "%lld, for %s: %s", (long long)json_number(link, "neighbour"),

@@ -72,6 +72,12 @@ static const struct option_rule restore_options[] = {
 	{ "damaged", NULL, "also when its store has findings", false, false },
 	OPTIONS_END
 };
+static const struct option_rule courier_write_options[] = {
+	OPTION("to", "NODE", "its number; else every neighbour, and whom nothing leads to"),
+	OPTION("limit", "KIB", "the largest file; else 10240"),
+	OPTIONS_END
+};
+static const struct option_rule courier_read_options[] = { OPTION("limit", "KIB", "the largest answer; else 10240"), OPTIONS_END };
 static const struct option_rule node_install_options[] = { OPTION("conf", "FILE", "write a first cpd.conf there too"), OPTIONS_END };
 
 const struct verb verbs[] = {
@@ -117,6 +123,13 @@ const struct verb verbs[] = {
 	{ "export journal", "FILE", 1, 1, "the journal as a file, in a chain of hashes",
 	  "One JSON value a line; - is standard output. Who changes or takes away a line\nshows when the chain is proved: docs/OPERATIONS.md.",
 	  "cpctl export journal 901.journal", NULL, false, verb_export_journal, NULL },
+	{ "courier write", "DIR", 1, 1, "put what is owed to others on a stick",
+	  "The most urgent goes first, sealed for who is to take it. All of it waits here too,\nand goes by a link that comes up, until word comes back that it was taken.\nWhat stood on the stick for the same nodes is replaced.",
+	  "cpctl courier write /media/stick\ncpctl courier write /media/stick --to 901 --limit 512", courier_write_options, false, verb_courier_write, NULL },
+	{ "courier read", "DIR", 1, 1, "take in what a stick brings, and put the answer on it",
+	  "DIR may be one file, too. Nothing of a file is taken unless all of it is right.\nThe answer tells its writer what was taken, and carries what is owed to it. A\n"
+	  "stick may be read twice, late, or half written: nothing is lost or shown twice.",
+	  "cpctl courier read /media/stick", courier_read_options, false, verb_courier_read, NULL },
 	{ "region init", "DIR", 1, 1, "begin a region: its authority's key, in a new folder",
 	  "Do this on a machine that is never on a network.",
 	  "cpctl region init /media/stick/vr09 --region VR09 --name Utrecht", region_init_options, false, verb_region_init, NULL },

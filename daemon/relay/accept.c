@@ -596,7 +596,7 @@ void handle_message(struct relay *relay)
 
 /* ---------------------------------------------------------------- the neighbour's answer */
 
-static void tried_push(struct recipient *recipient, uint32_t node)
+void tried_push(struct recipient *recipient, uint32_t node)
 {
 	memmove(&recipient->tried[1], &recipient->tried[0], (LIMIT_TRIED - 1) * sizeof(recipient->tried[0]));
 	recipient->tried[0] = node;

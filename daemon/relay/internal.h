@@ -5,6 +5,7 @@
  * route.c    links, presence, next hop          accept.c   a message arrives or is authored
  * receipts.c receipts arrive or are made        origin.c   retention: retry, expiry, closing, floor
  * body.c     large bodies, leaf by leaf         operate.c  a person's acts
+ * carry.c    what goes by hand
  */
 #ifndef CPD_RELAY_INTERNAL_H
 #define CPD_RELAY_INTERNAL_H
@@ -141,6 +142,8 @@ void handle_returned(struct relay *relay);
 /* Refused for now: waits refusal_wait_ms, twice as long after each refusal in a row, FLASH at most four times. */
 void window_wait(struct relay *relay, uint32_t link, const struct item_ref *ref);
 bool queue_is_empty(const struct neighbour *neighbour);
+/* As it goes on the wire. */
+uint32_t offer_number(const struct relay *relay, const struct custody *custody, uint32_t retry);
 
 /* route.c */
 uint32_t route_pick(const struct relay *relay, uint32_t node, const struct custody *custody, const struct recipient *recipient);
@@ -152,6 +155,7 @@ void handle_heard(struct relay *relay);
 void presence_is_served(struct relay *relay, uint32_t node);
 void handle_link(struct relay *relay, bool is_up);
 void handle_tick(struct relay *relay);
+void handle_announce(struct relay *relay);
 void reroute_soon(struct relay *relay);
 void announce_soon(struct relay *relay, int64_t delay_ms);
 void handle_reroute_rows(struct relay *relay);
@@ -163,6 +167,7 @@ void enqueue_marked(struct relay *relay, struct custody *custody);
 void handle_acked(struct relay *relay);
 void handle_refused(struct relay *relay);
 void handle_lost(struct relay *relay);
+void tried_push(struct recipient *recipient, uint32_t node);
 /* Ends what is queued for recipients that keep() refuses; deletes rows that serve nobody. */
 void rows_tidy(struct relay *relay, struct custody *custody);
 void release_if_passed(struct relay *relay, struct custody *custody);
@@ -207,6 +212,9 @@ void body_leaf_ended(struct neighbour *neighbour, const struct item_ref *ref, bo
 /* Its leaves are damaged: none goes out any more. */
 void body_lost(struct relay *relay, const struct message_id *id);
 void body_in_free(struct body_in *body);
+
+/* carry.c */
+void handle_carried(struct relay *relay);
 
 /* operate.c */
 enum cpd_error handle_operate(struct relay *relay);

@@ -262,7 +262,7 @@ static void recipients_to_bitmap(const struct relay *relay, const struct custody
 
 /* A disk that was put back has forgotten how often it offered, and nobody answers a number it has answered
  * already: each epoch begun since counts for more offers than a lifetime has. */
-static uint32_t offer_number(const struct relay *relay, const struct custody *custody, uint32_t retry)
+uint32_t offer_number(const struct relay *relay, const struct custody *custody, uint32_t retry)
 {
 	uint64_t number = retry;
 
@@ -271,8 +271,8 @@ static uint32_t offer_number(const struct relay *relay, const struct custody *cu
 	return number < UINT32_MAX ? (uint32_t)number : UINT32_MAX;
 }
 
-enum cpd_error relay_make_trailer(const struct relay *relay, const struct custody *custody,
-    const struct item_ref *ref, uint32_t link, const struct moment *now, struct trailer *out)
+enum cpd_error relay_carry_trailer(const struct relay *relay, const struct custody *custody,
+    const struct item_ref *ref, uint32_t link, uint32_t only, const struct moment *now, struct trailer *out)
 {
 	size_t count = 0;
 
@@ -283,7 +283,8 @@ enum cpd_error relay_make_trailer(const struct relay *relay, const struct custod
 	for (size_t i = 0; i < custody->recipient_count; i++) {
 		const struct recipient *recipient = &custody->recipients[i];
 
-		if (recipient->hop != HOP_QUEUED || recipient->via != link || recipient->row != ref->counter)
+		if ((recipient->hop != HOP_QUEUED && recipient->hop != HOP_UNROUTED) || recipient->via != link || recipient->row != ref->counter
+		    || (only && recipient->node != only))
 			continue;
 		out->recipients[count++] = recipient->node;
 		if (recipient->after_epoch > out->after_epoch)
@@ -296,7 +297,6 @@ enum cpd_error relay_make_trailer(const struct relay *relay, const struct custod
 		return CPD_ERR_NOT_FOUND;
 	}
 	out->recipient_count = count;
-	recipients_to_bitmap(relay, custody, out);
 	out->age_s = custody_age_s(custody, now);
 	out->hop_limit = custody->hop_limit ? custody->hop_limit - 1 : 0;
 	memcpy(out->trace, custody->trace, sizeof(out->trace));
@@ -310,4 +310,14 @@ enum cpd_error relay_make_trailer(const struct relay *relay, const struct custod
 		hop->sent_s = clock_is_trusted(now->quality) && now->wall_ms > 0 ? (uint32_t)(now->wall_ms / 1000) : 0;
 	}
 	return CPD_OK;
+}
+
+enum cpd_error relay_make_trailer(const struct relay *relay, const struct custody *custody,
+    const struct item_ref *ref, uint32_t link, const struct moment *now, struct trailer *out)
+{
+	enum cpd_error error = relay_carry_trailer(relay, custody, ref, link, 0, now, out);
+
+	if (!error)
+		recipients_to_bitmap(relay, custody, out);
+	return error;
 }

@@ -426,7 +426,7 @@ size_t relay_keys_of(const struct relay *relay, const struct relay_event *event,
 		for (size_t i = 0; i < event->receipts->receipts.count; i++)
 			add_key(keys, &count, &event->receipts->receipts.entries[i].subject);
 		break;
-	case RELAY_ACKED: case RELAY_REFUSED: case RELAY_RETURNED: case RELAY_WANTED:
+	case RELAY_ACKED: case RELAY_REFUSED: case RELAY_RETURNED: case RELAY_WANTED: case RELAY_CARRIED:
 		if (event->ref.type == ITEM_TYPE_MESSAGE)
 			add_key(keys, &count, &event->ref.id);
 		break;
@@ -447,7 +447,7 @@ size_t relay_keys_of(const struct relay *relay, const struct relay_event *event,
 		for (size_t i = 0; i < event->own_count; i++)
 			add_key(keys, &count, &event->own[i]);
 		break;
-	case RELAY_HEARD: case RELAY_LINK_UP: case RELAY_LINK_DOWN: case RELAY_TICK: case RELAY_DIRECTORY:
+	case RELAY_HEARD: case RELAY_LINK_UP: case RELAY_LINK_DOWN: case RELAY_TICK: case RELAY_DIRECTORY: case RELAY_ANNOUNCE:
 		break;
 	}
 	return count;
@@ -473,6 +473,7 @@ enum cpd_error relay_handle(struct relay *relay, const struct relay_event *event
 	case RELAY_ACKED:     handle_acked(relay); break;
 	case RELAY_REFUSED:   handle_refused(relay); break;
 	case RELAY_RETURNED:  handle_returned(relay); break;
+	case RELAY_CARRIED:   handle_carried(relay); break;
 	case RELAY_WANTED:    handle_wanted(relay); break;
 	case RELAY_LEAF:      handle_leaf(relay); break;
 	case RELAY_OPERATE:   error = handle_operate(relay); break;
@@ -483,6 +484,7 @@ enum cpd_error relay_handle(struct relay *relay, const struct relay_event *event
 	case RELAY_LOST:      handle_lost(relay); break;
 	case RELAY_FORGET:    handle_forget(relay); break;
 	case RELAY_DIRECTORY: reroute_soon(relay); break;
+	case RELAY_ANNOUNCE:  handle_announce(relay); break;
 	}
 	relay->event = NULL;
 	relay->facts = NULL;

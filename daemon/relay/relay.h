@@ -76,6 +76,7 @@ enum relay_event_type {
 	RELAY_HEARD,        /* verified presence, from link */
 	RELAY_LINK_UP, RELAY_LINK_DOWN,
 	RELAY_ACKED, RELAY_REFUSED, RELAY_RETURNED,   /* of an item_ref that relay_next_item gave */
+	RELAY_CARRIED,      /* what went by hand is in custody with node `link`: its word, verified, of ref in the queue of row_link */
 	RELAY_WANTED,       /* the peer's leaf bitmap for a large body */
 	RELAY_LEAF,         /* a leaf that was checked against the tree of its message */
 	RELAY_OPERATE,      /* a person's act on a message held here */
@@ -85,7 +86,8 @@ enum relay_event_type {
 	RELAY_LOST,         /* the bytes of message `id` were damaged and set aside, though its record says they are here */
 	RELAY_FORGET,       /* message `id`, delivered here, may be past its term: goes when it is */
 	RELAY_TICK,         /* relay_next_deadline has come */
-	RELAY_DIRECTORY     /* the directory has changed: groups or nodes may be known now */
+	RELAY_DIRECTORY,    /* the directory has changed: groups or nodes may be known now */
+	RELAY_ANNOUNCE      /* own presence is wanted now, for a courier: asks nothing of the times at which links hear it */
 };
 enum relay_act { ACT_READ, ACT_ACCEPT, ACT_REFUSE, ACT_DONE, ACT_WITHDRAW, ACT_HOLD, ACT_RELEASE };
 
@@ -101,7 +103,9 @@ struct relay_event {
 	bool store_admits;                       /* MESSAGE: space for its precedence */
 	const struct verified_receipts *receipts;
 	const struct verified_presence *presence; uint32_t presence_age_s;
-	struct item_ref ref;                     /* ACKED, REFUSED, RETURNED, WANTED */
+	struct item_ref ref;                     /* ACKED, REFUSED, RETURNED, WANTED, CARRIED: a row the host found in the store */
+	uint32_t row_link, row_destination;      /* CARRIED: whose queue, 0 without a route; as the row says */
+	uint32_t retry, after_epoch;             /* CARRIED: of the offer that went */
 	enum cpd_reason reason;                  /* REFUSED; OPERATE refuse */
 	struct slice held;                       /* WANTED: leaf bitmap; MESSAGE with a large body: leaves on disk here */
 	struct message_id id;                    /* OPERATE, TIMER, LEAF, LOST, FORGET; OWN answering WANT_FLOOR: its epoch */
@@ -212,6 +216,10 @@ bool relay_next_item(struct relay *relay, uint32_t link, enum precedence precede
  * serves nobody any more: call relay_item_gone. */
 MUST_CHECK enum cpd_error relay_make_trailer(const struct relay *relay, const struct custody *custody,
     const struct item_ref *ref, uint32_t link, const struct moment *now, struct trailer *out);
+/* The same for a courier, whose copy leaves the row where it is; only: that recipient alone, 0: all of the row, by number.
+ * link 0: what waits without a route. */
+MUST_CHECK enum cpd_error relay_carry_trailer(const struct relay *relay, const struct custody *custody,
+    const struct item_ref *ref, uint32_t link, uint32_t only, const struct moment *now, struct trailer *out);
 /* The item could not be built (row void, record quarantined): forget it in the window. */
 void relay_item_gone(struct relay *relay, uint32_t link, const struct item_ref *ref);
 

@@ -566,6 +566,17 @@ static void announce(struct relay *relay)
 	announce_soon(relay, relay->config.presence_ms);
 }
 
+/* A node without links announces nothing by itself, and is not woken each minute because it once wrote a stick. */
+void handle_announce(struct relay *relay)
+{
+	bool is_regular = relay->announce_at_ms != INT64_MAX;
+
+	announce_soon(relay, 0);
+	announce(relay);
+	if (!is_regular)
+		relay->announce_at_ms = INT64_MAX;
+}
+
 /* ---------------------------------------------------------------- time */
 
 void handle_tick(struct relay *relay)
