@@ -14,6 +14,7 @@
 #include "daemon/node_courier.h"
 
 #define UNDER_WAY_MAX 128
+#define UNKNOWN_AWAY_S 86400     /* for presence: a stick that is younger is rare, and old is the safe side */
 #define JOB_SHIFT 32
 #define JOB_MASK 0x7FFFFFFFu
 
@@ -348,14 +349,37 @@ static enum cpd_error hand_update(struct node *node, const struct courier_part *
 	return CPD_OK;
 }
 
+/* How long the file was away; false: one of the two clocks is not to be trusted. */
+static bool away(struct node *node, uint32_t *seconds)
+{
+	const struct courier_head *head = &node->courier->job->head;
+	struct moment now;
+	int64_t away_s;
+
+	node_now(node, &now);
+	if (!clock_is_trusted(now.quality) || !clock_is_trusted(head->clock_quality) || !head->time_s)
+		return false;
+	away_s = now.wall_ms / 1000 - head->time_s;
+	*seconds = away_s < 0 ? 0 : away_s < UINT32_MAX ? (uint32_t)away_s : UINT32_MAX;
+	return true;
+}
+
+static uint32_t add(uint32_t age_s, uint32_t more_s)
+{
+	return more_s < UINT32_MAX - age_s ? age_s + more_s : UINT32_MAX;
+}
+
 static enum cpd_error hand_presence(struct node *node, const struct courier_part *part)
 {
 	struct work *work = work_of(node, WORK_PRESENCE, 0, part->bytes);
+	uint32_t away_s = UNKNOWN_AWAY_S;
 
 	if (!work)
 		return CPD_ERR_NOMEM;
+	/* Who is silent must not look alive because a stick came. */
+	(void)away(node, &away_s);
 	work->kind = VERIFY_PRESENCE;
-	work->event.presence_age_s = part->age_s;
+	work->event.presence_age_s = add(part->age_s, away_s);
 	node->courier->job->under_way++;
 	work_verify(node, work);
 	return CPD_OK;
@@ -428,20 +452,6 @@ static enum cpd_error narrow(struct node *node, struct trailer *trailer)
 	return CPD_OK;
 }
 
-static void age(struct node *node, struct trailer *trailer)
-{
-	const struct courier_head *head = &node->courier->job->head;
-	struct moment now;
-	int64_t away_s;
-
-	node_now(node, &now);
-	if (!clock_is_trusted(now.quality) || !clock_is_trusted(head->clock_quality) || !head->time_s)
-		return;
-	away_s = now.wall_ms / 1000 - head->time_s;
-	if (away_s > 0)
-		trailer->age_s = away_s < UINT32_MAX - trailer->age_s ? trailer->age_s + (uint32_t)away_s : UINT32_MAX;
-}
-
 static bool is_held(struct node *node, const struct message_id *id)
 {
 	struct custody custody;
@@ -456,6 +466,7 @@ static enum cpd_error hand_item(struct node *node, const struct courier_part *pa
 	struct courier_job *job = node->courier->job;
 	struct courier_item *item = &job->items[job->item_at];
 	bool is_message = part->tag.type == ITEM_TYPE_MESSAGE;
+	uint32_t away_s;
 	struct work *work = work_of(node, WORK_ITEM, job->item_at, part->bytes);
 
 	if (!work)
@@ -471,7 +482,8 @@ static enum cpd_error hand_item(struct node *node, const struct courier_part *pa
 			work_free(work);
 			return CPD_ERR_NOMEM;
 		}
-		age(node, &work->trailer);
+		if (away(node, &away_s))
+			work->trailer.age_s = add(work->trailer.age_s, away_s);
 		job->report.known += is_held(node, &part->tag.id);
 	} else if (part->tag.type == ITEM_TYPE_RECEIPTS) {
 		work->kind = VERIFY_RECEIPTS;

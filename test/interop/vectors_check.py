@@ -12,7 +12,7 @@ sys.path.insert(0, HERE)
 from cpdpy.debian import require  # noqa: E402
 
 require()
-from cpdpy import bodies, crypto, joining, rules, strict, tree  # noqa: E402
+from cpdpy import bodies, courier, crypto, joining, rules, strict, tree  # noqa: E402
 from cpdpy.crypto import Keys, fingerprint, hash8, signed_over, verify  # noqa: E402
 from cpdpy.schema import CLASSES, LEVEL_NAMES  # noqa: E402
 
@@ -185,6 +185,26 @@ def check_signatures():
             check(crypto.sign(bytes.fromhex(one["secret_seed"]), one["purpose"], one["network"], content) == signature, f"signing, {one['purpose']}")
 
 
+def check_courier(data):
+    with open(os.path.join(TOP, "test", "vectors", "courier.json")) as text:
+        one = json.load(text)
+    file, arguments = bytes.fromhex(one["file"]), ("nl", bytes.fromhex(one["writer_signing_key"]), 901, 1, bytes.fromhex(one["reader_sealing_secret"]))
+    head, parts = courier.read(file, *arguments)
+    item = next(vector["hex"] for vector in data["vectors"] if vector["name"] == "call-item")
+    check(head["writer"] == 344003 and head["epoch"] == 2 and head["number"] == 7 and head["readers"] == 1, f"head of a courier file: {head}")
+    check(len(parts) == 1 and parts[0]["next"] == 901 and parts[0]["tag"]["id"] == (344003, 2, 118) and parts[0]["tag"]["precedence"] == 3
+          and parts[0]["item"].hex() == item, f"parts of a courier file: {parts}")
+    taken = 0
+    for at in range(len(file)):
+        for changed in (file[:at], file[:at] + bytes([file[at] ^ 1]) + file[at + 1:]):
+            try:
+                courier.read(changed, *arguments)
+                taken += 1
+            except courier.Refused:
+                pass
+    check(not taken, f"{taken} changed courier files were taken")
+
+
 def main():
     with open(os.path.join(TOP, "test", "vectors", "protocol.json")) as text:
         data = json.load(text)
@@ -195,6 +215,7 @@ def main():
     check_tables(data, prose)
     check_judged(data)
     check_signatures()
+    check_courier(data)
     print(f"{passed} passed, {failed} failed")
     return 1 if failed else 0
 

@@ -279,6 +279,45 @@ static void a_large_body_goes_whole_or_waits(void **state)
 	free(body);
 }
 
+/* A file of node 0 with its own presence, written so many seconds ago by a clock of that quality. */
+static void presence_file(uint32_t ago_s, enum clock_quality quality, struct couriered *written)
+{
+	const struct certificate *readers[] = { directory_certificate(nodes[0]->directory, DESK) };
+	struct courier_head head = { .epoch = nodes[0]->epoch, .number = 77, .directory = 1, .clock_quality = quality };
+	struct courier_writer content = { .most = LIMIT_COURIER };
+	struct moment now;
+
+	node_now(nodes[0], &now);
+	head.time_s = (uint32_t)(now.wall_ms / 1000) - ago_s;
+	assert_int_equal(courier_put_presence(&content, (struct slice){ nodes[0]->courier->presence, nodes[0]->courier->presence_len }, 5), CPD_OK);
+	assert_int_equal(courier_seal(nodes[0]->identity, &head, readers, 1, (struct slice){ content.bytes, content.len }, &written->report.file,
+	    &written->report.len), CPD_OK);
+	courier_writer_clear(&content);
+}
+
+/* Silence is seen by the age of presence: a stick must not hide it. */
+static void presence_is_as_old_as_its_stick(void **state)
+{
+	static const struct { uint32_t ago_s; enum clock_quality quality; int64_t at_least_s; } cases[] = {
+		{ 3600, CLOCK_NTP, 3605 }, { 60, CLOCK_UNKNOWN, 86405 }, { 60, CLOCK_MANUAL, 86405 },
+	};
+	struct couriered written, read;
+	struct presence presence;
+	int64_t age_s;
+
+	(void)state;
+	for (size_t i = 0; i < sizeof(cases) / sizeof(cases[0]); i++) {
+		stick_fill(0, LIMIT_COURIER, &written);         /* announces: a newer presence */
+		free(written.report.file);
+		presence_file(cases[i].ago_s, cases[i].quality, &written);
+		stick_read(1, &written, &read);
+		assert_int_equal(read.error, CPD_OK);
+		assert_true(node_presence(nodes[1], NSP, &presence, &age_s));
+		assert_in_range(age_s, cases[i].at_least_s, cases[i].at_least_s + 30);
+		free(written.report.file);
+	}
+}
+
 static void a_second_job_is_told_to_wait(void **state)
 {
 	struct couriered first = { 0 }, second = { 0 };
@@ -361,6 +400,7 @@ int main(void)
 		TEST(the_word_of_who_lost_its_disk_releases_nothing),
 		TEST(a_file_ends_where_its_precedence_does_not_fit),
 		TEST(a_large_body_goes_whole_or_waits),
+		TEST(presence_is_as_old_as_its_stick),
 		TEST(a_second_job_is_told_to_wait),
 		TEST(a_stop_in_the_middle_is_told),
 		TEST(without_memory_nothing_is_lost),
