@@ -75,6 +75,8 @@ def main():
             plan.append((name[5:] + label, [os.path.join(folder, name)], 300, None))
     seeds = "1..10000" if FULL else "1..300"
     plan.append(("simulator", [os.path.join(BUILD, "test/sim/sim"), "--seeds", seeds, "--jobs", str(os.cpu_count() or 1)], 7200 if FULL else 900, None))
+    plan.append(("simulator, sticks", [os.path.join(BUILD, "test/sim/sim"), "--seeds", "1..400" if FULL else "1..24", "--couriers", "150",
+                                       "--jobs", str(os.cpu_count() or 1)], 1800 if FULL else 300, None))
     if FULL:
         plan.append(("simulator (asan, ubsan)", [os.path.join(BUILD, "asan/test/sim/sim"), "--seeds", "1..100", "--jobs", str(os.cpu_count() or 1)], 3600, None))
     crash = os.path.join(BUILD, "test/crash/crash")

@@ -85,7 +85,10 @@ static void take_message(struct decision *turn, struct sim_input *input)
 			held[i / 8] |= (uint8_t)(1u << (i % 8));
 	}
 	event->held = (struct slice){held, (tree_leaf_count(verified.message.header.large_length) + 7) / 8};
-	check_arrived(decision_end(node, event->link), event->serial, id);
+	if (!courier_is_serial(event->serial))
+		check_arrived(decision_end(node, event->link), event->serial, id);
+	else
+		trailer.age_s += courier_away_s(node->world, event->serial, &turn->now);
 	trace(node->world, node, id, "came from %u, retry %u, for %zu, after epoch %u", event->link, trailer.retry, trailer.recipient_count, trailer.after_epoch);
 	(void)!hand_in(turn, event, &facts);
 	trailer_clear(&trailer);

@@ -21,8 +21,9 @@ struct sim_end *decision_end(struct sim_node *node, uint32_t peer)
 void decision_settle(struct decision *turn, uint32_t peer, uint64_t serial, enum cpd_reason reason)
 {
 	struct sim_batch *batch = turn->batch;
-	struct sim_end *end = decision_end(turn->node, peer);
-	link_settle(end->link, serial, reason, batch->turn);
+	struct sim_end *end = courier_is_serial(serial) ? NULL : decision_end(turn->node, peer);
+	if (end != NULL)
+		link_settle(end->link, serial, reason, batch->turn);
 	batch->settled = realloc(batch->settled, (batch->settled_count + 1) * sizeof(*batch->settled));
 	batch->settled[batch->settled_count++] = (struct sim_settled){.end = end, .serial = serial, .reason = reason};
 	if (reason != REFUSED_NONE)

@@ -29,7 +29,8 @@ static void print_figures(const struct sim_figures *figures)
 	static const char *const branches[BRANCH_COUNT] = {"steps", "messages", "turns", "commits", "frames", "lost", "duplicated", "reordered",
 		"sessions", "dead-session", "frame-error", "gap", "peer-rolled-back", "epoch-raised", "reissued", "preempted", "partial-resume",
 		"group", "large", "shown", "late", "uncommitted-lost", "commit-untold", "operated", "operate-refused", "returned", "commit-failed", "cp-lost",
-		"disk-lost", "disk-rolled-back", "lie", "lie-found", "versions-apart", "whole-region", "floors-kept", "seed-counts"};
+		"disk-lost", "disk-rolled-back", "lie", "lie-found", "versions-apart", "whole-region", "floors-kept",
+		"courier-written", "courier-taken", "courier-released", "seed-counts"};
 	printf("faults:");
 	for (int i = 0; i < FAULT_TYPE_COUNT; i++)
 		printf(" %s %llu", faults[i], (unsigned long long)figures->faults[i]);
@@ -67,8 +68,8 @@ static bool read_mask(const char *text, uint8_t mask[SIM_LEFT_OUT / 8])
 static bool read_option(const char *name, const char *value, struct command *command)
 {
 	char *end = NULL;
-	unsigned *numbers[] = {&command->options.nsps, &command->options.cps, &command->options.desks, &command->jobs};
-	static const char *const names[] = {"--nsps", "--cps", "--desks", "--jobs"};
+	unsigned *numbers[] = {&command->options.nsps, &command->options.cps, &command->options.desks, &command->options.couriers, &command->jobs};
+	static const char *const names[] = {"--nsps", "--cps", "--desks", "--couriers", "--jobs"};
 	if (strcmp(name, "--without-faults") == 0)
 		return read_mask(value, command->options.no_faults);
 	if (strcmp(name, "--without-messages") == 0)
@@ -215,7 +216,7 @@ int main(int argc, char **argv)
 {
 	struct command command;
 	if (!read_command(argc, argv, &command)) {
-		fprintf(stderr, "usage: sim [--seeds A..B | --seed N] [--jobs 1..16] [--trace] [--nsps 1..20] [--cps 1..2] [--desks 1..2] [--minutes M] [--quick-fail]\n"
+		fprintf(stderr, "usage: sim [--seeds A..B | --seed N] [--jobs 1..16] [--trace] [--nsps 1..20] [--cps 1..2] [--desks 1..2] [--couriers N] [--minutes M] [--quick-fail]\n"
 				"           [--without-faults LIST] [--without-messages LIST]\n");
 		return 2;
 	}

@@ -177,7 +177,8 @@ static void apply_batch(struct sim_node *node, struct sim_batch *batch)
 	for (size_t i = 0; i < batch->changes.count; i++)
 		check_committed(node, &batch->changes.changes[i]);
 	for (size_t i = 0; i < batch->settled_count; i++)
-		check_settled(node, &batch->settled[i]);
+		if (batch->settled[i].end != NULL)
+			check_settled(node, &batch->settled[i]);
 	node->world->figures->branches[BRANCH_COMMITS]++;
 }
 
@@ -362,6 +363,9 @@ static void emit(struct sim_node *node, struct sim_batch *batch)
 	relay_committed(node->relay, batch->turn);
 	for (size_t i = 0; i < node->end_count; i++)
 		link_committed(node->ends[i]->link, batch->turn);
+	for (size_t i = 0; i < batch->settled_count; i++)
+		if (batch->settled[i].end == NULL)
+			courier_settled(node, batch->settled[i].serial, batch->settled[i].reason);
 	for (size_t i = 0; i < batch->ask_count; i++) {
 		decide_read_rows(node, &batch->asks[i]);
 		node_input(node, &batch->asks[i], false);

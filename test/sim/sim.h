@@ -6,6 +6,7 @@
  * net.c     wires, frames, sessions           feed.c   a host: link events in, items out
  * plan.c    what people do, what goes wrong   check.c  what must hold after every step
  * trace.c   what happened, for the one who must find out why
+ * courier.c sticks that people carry
  *
  * Never reads a clock, a file or a thread; never includes store/ or crypto/. Called by main.c.
  */
@@ -34,6 +35,7 @@
 struct world;
 struct sim_node;
 struct sim_fault;
+struct sim_stick;
 
 /* ---------------------------------------------------------------- network */
 #define SIM_ARRIVALS 512
@@ -78,7 +80,7 @@ struct sim_input {
 	bool is_unknown;                 /* an item of a type that nobody knows */
 };
 
-struct sim_settled { struct sim_end *end; uint64_t serial; enum cpd_reason reason; };
+struct sim_settled { struct sim_end *end; /* NULL: of a stick */ uint64_t serial; enum cpd_reason reason; };
 struct sim_pass { struct sim_end *end; uint8_t *bytes; size_t len; uint32_t age_s; };
 struct sim_batch {
 	uint64_t turn;
@@ -130,7 +132,7 @@ struct sim_node {
 enum happening_type {
 	HAPPENS_FRAME, HAPPENS_SENT, HAPPENS_CONNECT, HAPPENS_DISCONNECT, HAPPENS_TURN, HAPPENS_COMMIT, HAPPENS_WAKE,
 	HAPPENS_AUTHOR, HAPPENS_OPERATE, HAPPENS_DIRECTORY, HAPPENS_FAULT, HAPPENS_FAULT_ENDS, HAPPENS_START, HAPPENS_HEAL,
-	HAPPENS_NEW_EPOCH, HAPPENS_REISSUE, HAPPENS_CRASH
+	HAPPENS_NEW_EPOCH, HAPPENS_REISSUE, HAPPENS_CRASH, HAPPENS_COURIER_WRITES, HAPPENS_COURIER_READS, HAPPENS_COURIER_RETURNS
 };
 struct happening {
 	int64_t at_ms;
@@ -166,7 +168,7 @@ struct sim_plan {                    /* one message to be written */
 /* ---------------------------------------------------------------- the world */
 /* Left out of a seed's plan, so that what remains of a failure is small: bit i for fault or message i. */
 #define SIM_LEFT_OUT 256
-struct sim_options { bool is_traced; unsigned nsps, cps, desks; uint8_t no_faults[SIM_LEFT_OUT / 8], no_plans[SIM_LEFT_OUT / 8]; };
+struct sim_options { bool is_traced; unsigned nsps, cps, desks, couriers; uint8_t no_faults[SIM_LEFT_OUT / 8], no_plans[SIM_LEFT_OUT / 8]; };
 
 struct trace_entry;
 struct world {
@@ -181,6 +183,8 @@ struct world {
 	struct sim_wire wires[SIM_WIRES_MAX]; size_t wire_count;
 	struct sim_plan *plans; size_t plan_count;
 	struct sim_fault *faults; size_t fault_count;
+	struct sim_random courier_random; /* its own, so that a stick moves nothing else */
+	struct sim_stick **sticks; size_t stick_count, stick_room;
 	struct directory_update updates[4]; size_t update_count;
 	int64_t active_ms;               /* faults and new messages until then */
 	int64_t end_ms;                  /* all must be at rest then */
@@ -241,6 +245,16 @@ void plan_fault_ends(struct world *world, const struct sim_fault *fault);
 void plan_doom(struct sim_node *node);
 void plan_heal(struct world *world);
 void plan_operate_soon(struct sim_node *node, const struct sim_message *message);
+
+/* courier.c */
+void courier_plan(struct world *world);
+void courier_writes(struct world *world);
+void courier_reads(struct world *world, size_t index);
+void courier_returns(struct world *world, size_t index);
+bool courier_is_serial(uint64_t serial);
+uint32_t courier_away_s(const struct world *world, uint64_t serial, const struct moment *now);
+void courier_settled(struct sim_node *node, uint64_t serial, enum cpd_reason reason);
+void courier_clear(struct world *world);
 
 /* check.c */
 struct sim_message *message_known(struct world *world, const struct message_id *id, const struct hash8 *hash); /* hash NULL: the newest */

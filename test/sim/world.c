@@ -246,6 +246,9 @@ static void happen(struct world *world, struct happening *happening)
 		break;
 	case HAPPENS_HEAL: plan_heal(world); break;
 	case HAPPENS_CRASH: plan_doom(node); break;
+	case HAPPENS_COURIER_WRITES: courier_writes(world); break;
+	case HAPPENS_COURIER_READS: courier_reads(world, (size_t)happening->index); break;
+	case HAPPENS_COURIER_RETURNS: courier_returns(world, (size_t)happening->index); break;
 	case HAPPENS_REISSUE:
 		if (node->is_on)
 			node_reissue(node, &happening->id);
@@ -263,6 +266,7 @@ bool world_run(struct world *world)
 	world->fault_count = 0;
 	shape_region(world);
 	plan_make(world);
+	courier_plan(world);
 	for (size_t i = 0; i < world->node_count; i++)
 		world_schedule(world, HAPPENS_START, random_range(&world->random, 0, 20000))->node = &world->nodes[i];
 	world_schedule(world, HAPPENS_HEAL, world->active_ms);
@@ -322,6 +326,7 @@ void world_clear(struct world *world)
 	}
 	for (size_t i = 0; i < world->update_count; i++)
 		directory_update_clear(&world->updates[i]);
+	courier_clear(world);
 	free(world->heap);
 	free(world->plans);
 	free(world->faults);
