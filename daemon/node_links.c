@@ -336,11 +336,26 @@ static bool is_hello(struct slice bytes)
 	return !frame_decode(bytes, &frame) && frame.has & FRAME_HELLO;
 }
 
+static int64_t deadline_of(const struct node_link *link)
+{
+	const int64_t at_ms = link_deadline(link->link);
+
+	return link->introduce_at_ms < at_ms ? link->introduce_at_ms : at_ms;
+}
+
+/* One link has moved. All the others need not be asked, unless it was this one that the timer waited for. */
+static void arm_for(struct node *node, const struct node_link *link, int64_t before_ms)
+{
+	if (before_ms == node->timer_at_ms || deadline_of(link) < node->timer_at_ms)
+		node_arm(node);
+}
+
 static void bearer_frame(void *context, uint32_t number, uint64_t session, struct slice frame)
 {
 	struct node *node = context;
 	struct node_link *link = number ? links_find(node, number) : NULL;
 	struct node_session *from = link ? session_find(link, session) : NULL;
+	int64_t before_ms;
 	enum cpd_error error;
 
 	if (!number) {
@@ -349,6 +364,7 @@ static void bearer_frame(void *context, uint32_t number, uint64_t session, struc
 	}
 	if (!from || node->rebuild_why)
 		return;                 /* of a session that we have ended */
+	before_ms = deadline_of(link);
 	if (from != &link->sessions[0] && is_hello(frame)) {
 		session_first(link, from);
 		if (link_is_up(link->link))
@@ -362,7 +378,7 @@ static void bearer_frame(void *context, uint32_t number, uint64_t session, struc
 	} else {
 		send_fill(node, link);
 	}
-	node_arm(node);
+	arm_for(node, link, before_ms);
 }
 
 static void bearer_writable(void *context, uint32_t number, uint64_t session)
@@ -473,10 +489,8 @@ int64_t links_deadline(const struct node *node)
 	int64_t first = INT64_MAX;
 
 	for (size_t i = 0; i < node->link_count; i++) {
-		const struct node_link *link = node->links[i];
-		int64_t at = link_deadline(link->link);
+		const int64_t at = deadline_of(node->links[i]);
 
-		at = link->introduce_at_ms < at ? link->introduce_at_ms : at;
 		first = at < first ? at : first;
 	}
 	return first;

@@ -60,6 +60,7 @@ struct outgoing {
 	bool was_whole;              /* every piece was sent at least once: the peer may hold it */
 	bool is_wanted;              /* the peer has it and asked for leaves: sending it again is useless */
 	bool is_repeated;
+	bool is_under_way;           /* counted in sending.under_way */
 	uint64_t order;              /* of the moment its last piece left */
 	int64_t sent_ms;
 	int64_t begun_ms;            /* its first piece left, under whatever serial; 0: none did */
@@ -79,7 +80,7 @@ struct sending {
 	uint64_t doubtful;           /* serials below may be void at the peer without its ever having had them */
 	uint64_t highest_acked;      /* item (not void) with the highest serial that the peer acknowledged */
 	uint64_t order;
-	size_t count, unacked_bytes[CREDIT_CLASSES];
+	size_t count, under_way, unacked_bytes[CREDIT_CLASSES];
 	uint64_t sent[CREDIT_CLASSES], credit[CREDIT_CLASSES], consumed;
 	int64_t progress_ms;         /* something new was heard about what we sent */
 	bool is_stalled;             /* data waits for credit */

@@ -35,6 +35,14 @@ static void mark_whole(struct sending *tx, struct outgoing *item, bool is_whole)
 	item->was_whole = is_whole;
 }
 
+/* Does it count for link_under_way? */
+static void mark_under_way(struct sending *tx, struct outgoing *item, bool is_under_way)
+{
+	is_under_way = is_under_way && item->precedence != PRECEDENCE_FLASH;
+	tx->under_way += (size_t)is_under_way - (size_t)item->is_under_way;
+	item->is_under_way = is_under_way;
+}
+
 static void unlink_item(struct sending *tx, struct outgoing *item)
 {
 	struct outgoing **at = item->serial ? &tx->first : &tx->staged;
@@ -77,6 +85,7 @@ static void tell(struct link *link, struct outgoing *item, enum link_event_type 
 	struct notice *notice = item->notice;
 
 	item->notice = NULL;
+	mark_under_way(&link->tx, item, false);
 	if (!notice)
 		return;
 	notice->event.type = type;
@@ -140,18 +149,9 @@ bool link_can_send(const struct link *link, enum precedence precedence)
 	return tx->unsent[precedence] == 0;
 }
 
-static size_t count_under_way(const struct outgoing *item)
-{
-	size_t count = 0;
-
-	for (; item; item = item->next)
-		count += item->notice && !item->is_wanted && item->precedence != PRECEDENCE_FLASH && item->state != OUTGOING_REMEMBERED;
-	return count;
-}
-
 size_t link_under_way(const struct link *link)
 {
-	return count_under_way(link->tx.first) + count_under_way(link->tx.staged);
+	return link->tx.under_way;
 }
 
 enum cpd_error link_send(struct link *link, const struct item_ref *ref, struct slice bytes, int64_t now_ms)
@@ -183,6 +183,7 @@ enum cpd_error link_send(struct link *link, const struct item_ref *ref, struct s
 	item->type = ref->type;
 	item->precedence = ref->precedence;
 	append_item(&link->tx, item);
+	mark_under_way(&link->tx, item, true);
 	link->tx.unsent[item->precedence]++;
 	link->tx.count++;
 	link->tx.unacked_bytes[class_of(item->precedence)] += item->len;
@@ -206,6 +207,7 @@ static void renumber_wanted(struct link *link)
 	unlink_item(tx, item);
 	*rest = *item;
 	rest->notice = NULL;
+	rest->is_under_way = false;
 	rest->bytes = NULL;
 	rest->state = OUTGOING_FLYING;
 	rest->next = tx->first;
@@ -216,6 +218,7 @@ static void renumber_wanted(struct link *link)
 	make_void(link, rest);
 	move(tx, item, OUTGOING_STAGED);
 	mark_whole(tx, item, false);
+	mark_under_way(tx, item, true);
 	item->serial = 0;
 	item->sent = item->counted = 0;
 	item->is_wanted = item->is_repeated = false;
@@ -319,6 +322,7 @@ enum cpd_error sending_take_want(struct link *link, const struct frame_want *wan
 	if (!notice_push_loose(link, notice))
 		return CPD_OK; /* the item is sent again later, and answered so again */
 	item->is_wanted = true;
+	mark_under_way(&link->tx, item, false);
 	if (item->state == OUTGOING_DUE)
 		move(&link->tx, item, OUTGOING_FLYING);
 	link->tx.progress_ms = link->now_ms;
@@ -534,6 +538,7 @@ void sending_session_end(struct link *link)
 		drop_bytes(tx, item);
 		if (item->notice && item->was_whole) {
 			move(tx, item, OUTGOING_REMEMBERED);
+			mark_under_way(tx, item, false);
 			continue;
 		}
 		tell(link, item, LINK_EVENT_RETURNED); /* the peer cannot hold it */
