@@ -14,13 +14,13 @@ static int events_of(void *socket)
 	return zmq_getsockopt(socket, ZMQ_EVENTS, &events, &size) == 0 ? events : 0;
 }
 
-/* budget 0: no bound. Asking for the events costs two system calls each time, a receive in vain one: so it is
- * asked once, and then taken until there is none. A receive in vain takes the mailbox's edge with it, as asking does. */
+/* budget 0: no bound. A receive in vain takes the mailbox's edge with it, as asking for the events does, and costs as
+ * much: so it is asked only when room to send is waited for, and otherwise taken until there is none. */
 static void run(struct zmq_pump *pump, unsigned budget)
 {
-	int events = events_of(pump->socket);
+	int events = pump->wants_out ? events_of(pump->socket) : ZMQ_POLLIN;
 
-	if (!(events & ZMQ_POLLIN) && !(pump->wants_out && (events & ZMQ_POLLOUT)))
+	if (!events)
 		return;
 	for (unsigned taken = 1; pump->step(pump->context, events); taken++) {
 		events = ZMQ_POLLIN;
