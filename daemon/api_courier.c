@@ -100,9 +100,8 @@ static void couriered(void *context, enum cpd_error error, const char *why, stru
 		return;
 	}
 	courier->report = report_json(courier->api, report);
-	/* A write that ends because the node starts anew is no file of its own. */
 	if (error)
-		courier->error = json_pack("{s:s,s:s}", "code", error == CPD_ERR_STATE && !report->writer ? "started-anew"
+		courier->error = json_pack("{s:s,s:s}", "code", report->is_dropped ? "started-anew"
 		    : report->is_read ? code_of(error) : error == CPD_ERR_NOT_FOUND ? "not-found" : code_of(error), "message", why ? why : cpd_error_text(error));
 	if (error || report->is_read)
 		return;

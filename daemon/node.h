@@ -58,6 +58,7 @@ struct courier_report {
 	bool is_read;
 	/* read: of the file, and what became of its parts */
 	uint32_t writer, epoch; uint64_t number;
+	bool is_dropped;                       /* the node starts anew, or stops: nothing is wrong with the file */
 	bool was_read;                         /* a file of this number was read here before */
 	uint32_t updates;                      /* directory updates that were new */
 	uint32_t taken, known, receipts;       /* items in custody here: messages that were new, that were held already; receipts */
@@ -75,7 +76,7 @@ struct courier_report {
  * loop; from inside the call only for what is wrong at once. */
 typedef void node_couriered(void *context, enum cpd_error error, const char *why, struct courier_report *report);
 /* Takes the bytes. Nothing is taken in before the whole of it verifies. is_more: what was read of that writer before is
- * still to be told in the next file for it; else forgotten. Errors of courier_open; STATE: this node's own file, or it starts anew. */
+ * still to be told in the next file for it; else forgotten. Errors of courier_open; STATE: this node's own file; or, is_dropped, it starts anew. */
 void node_courier_read(struct node *node, uint8_t *take_file, size_t len, bool is_more, node_couriered *done, void *context);
 /* What is owed to node `to`, 0: to every neighbour and to whom nothing leads; at most `limit` bytes. Releases nothing. NOT_FOUND:
  * no such node, or nobody to write for; REVOKED. */

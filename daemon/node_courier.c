@@ -68,8 +68,10 @@ static void refuse(node_couriered *done, void *context, enum cpd_error error, co
 
 void courier_drop(struct node *node, const char *why)
 {
-	if (node->courier && node->courier->job)
-		courier_finish(node, CPD_ERR_STATE, why);
+	if (!node->courier || !node->courier->job)
+		return;
+	node->courier->job->report.is_dropped = true;
+	courier_finish(node, CPD_ERR_STATE, why);
 }
 
 enum cpd_error courier_start(struct node *node)

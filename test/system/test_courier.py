@@ -3,6 +3,7 @@
 import json
 import os
 import shutil
+import signal
 import subprocess
 import sys
 
@@ -179,6 +180,22 @@ def a_stick_that_is_full(checks, region):
                  and before == after, f"{done} {before} {after}")
 
 
+def a_node_that_stops_while_it_reads(checks, region):
+    """cpctl must not take it for a file that is none of its business."""
+    nsp, cp, stick = region.nodes[NSP], region.nodes[CP], fresh(region, "stops")
+    sent = [nsp.send("text", [CP], TEXT) for _ in range(30)]
+    courier(nsp, "write", stick, "--to", CP)
+    os.kill(cp.process.pid, signal.SIGSTOP)
+    reading = subprocess.Popen([CPCTL, "courier", "read", stick, "--socket", cp.socket], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    os.kill(cp.process.pid, signal.SIGKILL)
+    out, err = reading.communicate(timeout=60)
+    cp.process.wait(10)
+    checks.check("cpctl tells that the daemon is gone, and nobody says that it is safe", reading.returncode in (1, 3) and err and "Safe" not in out, f"{out}{err}")
+    cp.start()
+    courier(cp, "read", stick)
+    checks.check("read again, all is there once", all(times_shown(cp, one) == 1 for one in sent))
+
+
 def the_most_urgent_first(checks, region):
     nsp, cp, stick = region.nodes[NSP], region.nodes[CP], fresh(region, "limit")
     long = {"text": "x" * 1900}
@@ -289,7 +306,8 @@ def test(checks, region):
     region.nodes[NSP].write_conf([(CP, wire.port)], f"\n[link {OTHER}]\nprofile = courier\n")
     region.start()
     for one in (both_directions_in_three_actions, reading_twice_shows_nothing_twice, an_older_file_after_a_newer, files_that_are_refused,
-                pulled_out_at_every_step, a_stick_that_is_full, the_most_urgent_first, a_region_at_once, whom_no_link_leads_to,
+                pulled_out_at_every_step, a_stick_that_is_full, a_node_that_stops_while_it_reads,
+                the_most_urgent_first, a_region_at_once, whom_no_link_leads_to,
                 the_link_comes_back_in_between, the_word_of_who_lost_its_disk, a_writer_that_is_revoked):
         one(checks, region)
     for node in region.nodes.values():

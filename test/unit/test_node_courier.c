@@ -120,6 +120,7 @@ static void a_failed_commit_acknowledges_nothing_and_the_stick_is_read_again(voi
 	break_commits(1, ENOSPC);
 	stick_read(1, &written, &read);
 	assert_int_equal(read.error, CPD_ERR_STATE);
+	assert_true(read.report.is_dropped);     /* not a file of its own */
 	assert_int_equal(acks_owed(1), 0);
 	UNTIL(nodes[1]->relay && !nodes[1]->rebuild_why);
 	stick_read(1, &written, &read);
@@ -348,6 +349,7 @@ static void a_stop_in_the_middle_is_told(void **state)
 	stop(1);
 	assert_int_equal(read.calls, 1);
 	assert_int_equal(read.error, CPD_ERR_STATE);
+	assert_true(read.report.is_dropped);     /* not a file of its own */
 	start(1);
 	stick_read(1, &written, &read);
 	assert_int_equal(read.error, CPD_OK);
