@@ -9,6 +9,9 @@
 #include "proto/cpd.pb-c.h"
 #include "proto/kind.h"
 
+/* Times that a state is looked for that is replaced while it is read. */
+#define STATUS_READS 3
+
 static json_t *queue_to_json(const struct node_queue_status *queue)
 {
 	json_t *json = json_object();
@@ -45,36 +48,45 @@ static json_t *links_to_json(struct api *api, const struct moment *now)
 	return list;
 }
 
-/* The newest NspStatus of a node, for the board. */
-static void nsp_add_status(struct api *api, json_t *json, uint32_t node, const struct moment *now)
+/* The newest NspStatus of a node as JSON; NULL: there is none. Its custody is the caller's to clear. */
+static json_t *newest_status(struct api *api, uint32_t node, struct custody *custody)
 {
 	struct store_key key = store_key_latest(node, CPD__KIND__KIND_NSP_STATUS);
 	struct message_id id;
-	struct custody custody;
 	struct message message;
 	uint8_t *value = NULL, *bytes = NULL;
+	json_t *body = NULL;
 	size_t len;
-	json_t *body;
 
 	if (store_get(node_store(api->node), TABLE_LATEST, &key, &value, &len))
-		return;
-	if (store_value_read_id((struct slice){ value, len }, &id)
-	    || api_load(api, &id, &custody, &message, &bytes)) {
-		free(value);
-		return;
+		return NULL;
+	if (!store_value_read_id((struct slice){ value, len }, &id) && !api_load(api, &id, custody, &message, &bytes)) {
+		body = bytes ? body_to_json(custody->kind, message.header.body) : NULL;
+		free(bytes);
+		if (!body)
+			custody_clear(custody);
 	}
 	free(value);
-	body = bytes ? body_to_json(custody.kind, message.header.body) : NULL;
+	return body;
+}
+
+/* For the board. A commit between the two reads may take away what the first one named: then it named a newer one. */
+static void nsp_add_status(struct api *api, json_t *json, uint32_t node, const struct moment *now)
+{
+	struct custody custody;
+	json_t *body = NULL;
+
+	for (int i = 0; !body && i < STATUS_READS; i++)
+		body = newest_status(api, node, &custody);
 	if (body) {
 		static const char *const fields[] = { "phase", "persons", "capacity", "power", "autonomy_min", "safety", "staff_present", "staff_needed" };
 		for (size_t i = 0; i < sizeof(fields) / sizeof(fields[0]); i++)
 			if (json_object_get(body, fields[i]))
 				json_object_set(json, fields[i], json_object_get(body, fields[i]));
 		json_object_set_new(json, "status_age_s", json_integer(custody_age_s(&custody, now)));
+		json_decref(body);
+		custody_clear(&custody);
 	}
-	json_decref(body);
-	free(bytes);
-	custody_clear(&custody);
 }
 
 static json_t *nsps_to_json(struct api *api, const struct moment *now)

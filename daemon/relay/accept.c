@@ -155,35 +155,53 @@ static bool id_is_newer(const struct message_id *a, const struct message_id *b)
 	return a->epoch != b->epoch ? a->epoch > b->epoch : a->sequence > b->sequence;
 }
 
-/* False: a newer value is known already. Else the older one leaves every queue without a word. */
-static bool state_take(struct relay *relay, const struct header *header)
+/* An older value leaves every queue without a word. */
+static void state_leave(struct relay *relay, const struct message_id *id, bool is_kept)
+{
+	struct custody *old = custody_of(relay, id);
+
+	if (!old)
+		return;
+	for (size_t i = 0; i < old->recipient_count; i++)
+		if (old->recipients[i].hop == HOP_QUEUED || old->recipients[i].hop == HOP_UNROUTED)
+			old->recipients[i].hop = HOP_ENDED;
+	rows_tidy(relay, old);
+	if (old->flags & CUSTODY_IS_ORIGIN) {
+		state_is_final(relay, old);
+		timer_set(relay, old, 0);
+		envelope_drop(relay, old);
+	} else if (is_kept) {
+		timer_set(relay, old, 0);
+	} else {
+		custody_drop(relay, old);
+	}
+}
+
+/* False: a newer value is known already. A newer one that only passes here stops the older one, but does not take the place
+ * of the one that was for this node: else nothing would be left to show. */
+static bool state_take(struct relay *relay, const struct header *header, bool is_for_us)
 {
 	struct latest *latest = map_get(&relay->latest, map_key_pair(header->id.origin, header->kind));
+	const struct message_id shown = latest ? latest->shown : (struct message_id){ 0 };
+	const struct custody *kept = latest && !is_for_us ? custody_of(relay, &shown) : NULL;
+	bool is_same = latest && message_id_equal(&latest->id, &header->id), keeps = kept && kept->flags & CUSTODY_IS_ADDRESSEE;
 	struct relay_effect *effect;
 
-	if (latest && message_id_equal(&latest->id, &header->id))
+	if (is_same && (keeps || message_id_equal(&shown, &header->id)))
 		return true;
-	if (latest && !id_is_newer(&header->id, &latest->id))
+	if (latest && !is_same && !id_is_newer(&header->id, &latest->id))
 		return false;
-	if (latest) {
-		struct custody *old = custody_of(relay, &latest->id);
-		if (old) {
-			for (size_t i = 0; i < old->recipient_count; i++)
-				if (old->recipients[i].hop == HOP_QUEUED || old->recipients[i].hop == HOP_UNROUTED)
-					old->recipients[i].hop = HOP_ENDED;
-			rows_tidy(relay, old);
-			if (old->flags & CUSTODY_IS_ORIGIN) {
-				state_is_final(relay, old);
-				timer_set(relay, old, 0);
-				envelope_drop(relay, old);
-			} else {
-				custody_drop(relay, old);
-			}
-		}
-	}
+	if (latest && !is_same)
+		state_leave(relay, &latest->id, keeps && message_id_equal(&latest->id, &shown));
+	if (latest && !keeps && !message_id_equal(&latest->id, &shown))
+		state_leave(relay, &shown, false);
 	if (relay_restore_latest(relay, header->id.origin, header->kind, &header->id)) {
 		relay->failed = true;
 		return false;
+	}
+	if (keeps) {
+		latest->shown = shown;
+		return true;
 	}
 	effect = effect_add(relay, EFFECT_PUT_LATEST);
 	effect->node = header->id.origin;
@@ -514,7 +532,9 @@ bool accept_take(struct relay *relay, const struct message *message, const struc
 	*reason = REFUSED_NONE;
 	if (!link)
 		count = leave_out_revoked(relay->config.directory, recipients, count);
-	if (kind_find(header->kind) && kind_find(header->kind)->is_state && !state_take(relay, header))
+	for (size_t i = 0; i < count; i++)
+		is_local |= recipients[i] == relay->config.self;
+	if (kind_find(header->kind) && kind_find(header->kind)->is_state && !state_take(relay, header, is_local || !link))
 		return true;
 	custody = custody_of(relay, &header->id);   /* state_take may have moved the overlay */
 	is_new = !custody || !custody->kind || custody->flags & CUSTODY_IS_PARTIAL;
@@ -524,12 +544,9 @@ bool accept_take(struct relay *relay, const struct message *message, const struc
 		return false;
 	if (is_new)
 		custody_fill(relay, custody, header, hash, is_suspect, link);
-	for (size_t i = 0; i < count; i++) {
-		if (recipients[i] == relay->config.self)
-			is_local = true;
-		else
+	for (size_t i = 0; i < count; i++)
+		if (recipients[i] != relay->config.self)
 			marked += serve(relay, custody, recipients[i], trailer, came_back);
-	}
 	if (is_local && link == 0 && !custody_add_recipient(custody, relay->config.self))
 		relay->failed = true;
 	if (is_new || marked)

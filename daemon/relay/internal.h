@@ -72,7 +72,8 @@ struct peer {                        /* what is known of a node from its presenc
 	size_t record_len;
 };
 
-struct latest { uint32_t origin; message_kind kind; struct message_id id; };
+/* `shown`: the last that is kept here, and named by the store: it is for this node. One that only passes may be newer (`id`). */
+struct latest { uint32_t origin; message_kind kind; struct message_id id, shown; };
 
 /* A large body that is coming in: complete when every leaf is there. */
 struct offer { uint32_t link; uint64_t serial; struct trailer trailer; };   /* trailer: owned */

@@ -132,7 +132,7 @@ enum cpd_error relay_restore_latest(struct relay *relay, uint32_t origin, messag
 			return error;
 		}
 	}
-	*latest = (struct latest){ .origin = origin, .kind = kind, .id = *id };
+	*latest = (struct latest){ .origin = origin, .kind = kind, .id = *id, .shown = *id };
 	return CPD_OK;
 }
 
@@ -406,8 +406,10 @@ static void add_message_keys(const struct relay *relay, struct message_id keys[R
 
 	add_key(keys, count, id);
 	add_key(keys, count, supersedes);
-	if (latest)
+	if (latest) {
 		add_key(keys, count, &latest->id);
+		add_key(keys, count, &latest->shown);
+	}
 }
 
 size_t relay_keys_of(const struct relay *relay, const struct relay_event *event, struct message_id keys[RELAY_KEYS_MAX])

@@ -119,7 +119,7 @@ struct relay_event {
 	const struct message_id *own; size_t own_count; uint32_t own_node; bool own_end; /* OWN */
 };
 
-#define RELAY_KEYS_MAX (LIMIT_RECEIPT_ENTRIES + RELAY_ROWS_MAX + 4)
+#define RELAY_KEYS_MAX (LIMIT_RECEIPT_ENTRIES + RELAY_ROWS_MAX + 5)
 /* Names the custody records the event needs. Returns their number. */
 size_t relay_keys_of(const struct relay *relay, const struct relay_event *event, struct message_id keys[RELAY_KEYS_MAX]);
 

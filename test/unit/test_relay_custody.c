@@ -286,6 +286,47 @@ static void an_old_state_outlives_a_newer_one_that_died_of_its_hop_limit(void **
 	assert_int_equal(box->row_count, 1);
 }
 
+static void a_newer_state_that_only_passes_does_not_take_away_the_one_that_is_shown_here(void **state)
+{
+	BOX;
+	struct header shown = header_of(KIND_STATUS, NSP_A, 1, SELF), passing = header_of(KIND_STATUS, NSP_A, 2, DESK);
+	struct header after = header_of(KIND_STATUS, NSP_A, 3, SELF);
+
+	arrive(box, NSP_A, &shown, 0);
+	assert_int_equal(effects_of(box, EFFECT_PUT_LATEST), 1);
+	arrive(box, NSP_A, &passing, 0);
+	assert_int_equal(effects_of(box, EFFECT_PUT_LATEST), 0);
+	assert_true(box_held(box, &shown.id)->flags & CUSTODY_HAS_ENVELOPE);
+	arrive(box, NSP_A, &shown, 0);                   /* older than what passed: no effect */
+	assert_int_equal(effects_of(box, EFFECT_PUT_LATEST), 0);
+	assert_non_null(box_held(box, &shown.id));
+	arrive(box, NSP_A, &after, 0);
+	assert_int_equal(effects_of(box, EFFECT_PUT_LATEST), 1);
+	assert_null(box_held(box, &shown.id));
+	assert_null(box_held(box, &passing.id));
+	assert_true(box_held(box, &after.id)->flags & CUSTODY_HAS_ENVELOPE);
+}
+
+static void a_state_that_passed_first_and_then_is_for_us_is_shown(void **state)
+{
+	BOX;
+	uint32_t desk = DESK, self = SELF;
+	struct header old = header_of(KIND_STATUS, NSP_A, 1, SELF), newer = header_of(KIND_STATUS, NSP_A, 2, SELF);
+	struct trailer for_desk = trailer_by(NSP_B, 0), for_us = trailer_by(NSP_A, 0);
+
+	newer.nodes[newer.node_count++] = DESK;
+	for_desk.recipient_count = for_us.recipient_count = 1;
+	for_desk.recipients = &desk;
+	for_us.recipients = &self;
+	arrive(box, NSP_A, &old, 0);
+	arrive_with(box, NSP_B, &newer, &for_desk);
+	assert_non_null(box_held(box, &old.id));
+	arrive_with(box, NSP_A, &newer, &for_us);
+	assert_int_equal(effects_of(box, EFFECT_PUT_LATEST), 1);
+	assert_null(box_held(box, &old.id));
+	assert_true(box_held(box, &newer.id)->flags & CUSTODY_IS_ADDRESSEE);
+}
+
 /* ---------------------------------------------------------------- addressee */
 
 static void an_addressee_answers_a_duplicate_with_a_fresh_receipt_and_shows_it_once(void **state)
@@ -509,6 +550,8 @@ int main(void)
 		CASE(the_hop_limit_ends_a_copy_that_would_go_on),
 		CASE(an_offer_that_died_of_its_hop_limit_is_taken_when_it_comes_with_hops_left),
 		CASE(an_old_state_outlives_a_newer_one_that_died_of_its_hop_limit),
+		CASE(a_newer_state_that_only_passes_does_not_take_away_the_one_that_is_shown_here),
+		CASE(a_state_that_passed_first_and_then_is_for_us_is_shown),
 		CASE(an_addressee_answers_a_duplicate_with_a_fresh_receipt_and_shows_it_once),
 		CASE(the_receipt_leaves_with_the_commit_that_keeps_its_message),
 		CASE(what_an_addressee_does_not_know_is_kept_and_told_as_not_understood),
