@@ -117,6 +117,7 @@ $(BUILD)/test/unit/test_%: $(BUILD)/obj/test/unit/test_%.o $(LIBS_ALL) $(LIBSHEL
 -include test/bench/bench.mk
 -include test/crash/crash.mk
 -include test/fuzz/fuzz.mk
+-include test/soak/soak.mk
 
 # Installs what is missing (apt), says what; nothing where it is there.
 deps:
@@ -148,7 +149,7 @@ mutants: deps
 .PHONY: mutants
 
 unit: $(UNIT)
-tests: unit $(BUILD)/test/sim/sim $(BENCH) $(BUILD)/test/crash/crash $(BUILD)/test/crash/faults.so
+tests: unit $(BUILD)/test/sim/sim $(BENCH) $(BUILD)/test/crash/crash $(BUILD)/test/crash/faults.so $(BUILD)/test/soak/hooks.so
 
 layers: $(LIBS_ALL)
 	$(Q)BUILD=$(BUILD) CC=$(CC) test/layers.sh

@@ -99,6 +99,8 @@ def main():
             plan.append((script[:-3].replace("_", " ") + " (Python)", [sys.executable, os.path.join("test/interop", script)], 300, None))
     if os.path.exists("test/demo/demo.py"):
         plan.append(("demo", [sys.executable, "test/demo/demo.py"], 600, {"HOLD": "0"}))
+    if FULL:
+        plan.append(("soak", [sys.executable, "test/soak/soak.py", "--minutes", "2", "--seed", "1"], 900, None))
     total = [0, 0, 0]
     for name, command, seconds, env in plan:
         for index, number in enumerate(run(name, command, seconds, env)):
