@@ -164,6 +164,10 @@ class Trouble(threading.Thread):
 
     def terminate(self):
         def spoil(node, machine):
+            try:    # one that starts just now has not taken the signal over yet, and simply ends
+                wait_for(f"answer from {node.number}", node.is_ready, 20)
+            except (TimeoutError, RuntimeError):
+                return
             status = node.stop()
             if status not in (0, 1) or (status == 1 and time.monotonic() > machine.may_end_until):
                 self.soak.ledger.wrong(f"{node.number} was asked to stop, and ended with {status}")
