@@ -4,6 +4,7 @@
 #include <string.h>
 
 #include "crypto/keyfile.h"
+#include "crypto/passphrase.h"
 #include "crypto/secret.h"
 
 struct authority_secrets {
@@ -45,7 +46,7 @@ static void derive_keys(struct authority *authority, uint8_t public_key[32])
 }
 
 /* The key last: from then on there is an authority. */
-static enum cpd_error write_new(const char *dir, const struct authority *authority)
+static enum cpd_error write_new(const char *dir, const struct authority *authority, struct slice passphrase)
 {
 	char key_path[KEYFILE_PATH_MAX], anchor_path[KEYFILE_PATH_MAX];
 	enum cpd_error error;
@@ -60,10 +61,12 @@ static enum cpd_error write_new(const char *dir, const struct authority *authori
 	}
 	if ((error = region_anchor_save(anchor_path, &authority->anchor)) != CPD_OK)
 		return error;
+	if (passphrase.len)
+		return sealed_key_write(key_path, passphrase, authority->secrets->seed);
 	return secret_write(dir, "authority.key", authority->secrets->seed);
 }
 
-enum cpd_error authority_create(const char *dir, const struct region_anchor *names, struct authority **out)
+enum cpd_error authority_create(const char *dir, const struct region_anchor *names, struct slice passphrase, struct authority **out)
 {
 	struct authority *authority;
 	enum cpd_error error;
@@ -82,7 +85,7 @@ enum cpd_error authority_create(const char *dir, const struct region_anchor *nam
 	authority->anchor = *names;
 	crypto_random(authority->secrets->seed, sizeof(authority->secrets->seed));
 	derive_keys(authority, authority->anchor.authority_key);
-	if ((error = write_new(dir, authority)) != CPD_OK)
+	if ((error = write_new(dir, authority, passphrase)) != CPD_OK)
 		goto out;
 	*out = authority;
 	authority = NULL;
@@ -92,7 +95,14 @@ out:
 	return error;
 }
 
-static enum cpd_error read_authority(const char *dir, struct authority *authority)
+bool authority_is_sealed(const char *dir)
+{
+	char path[KEYFILE_PATH_MAX];
+
+	return !keyfile_path(dir, "authority.key", path) && sealed_key_is(path);
+}
+
+static enum cpd_error read_authority(const char *dir, struct slice passphrase, struct authority *authority)
 {
 	char path[KEYFILE_PATH_MAX];
 	uint8_t public_key[32];
@@ -100,7 +110,10 @@ static enum cpd_error read_authority(const char *dir, struct authority *authorit
 
 	if ((error = keyfile_folder_check(dir)) != CPD_OK)
 		return error;
-	if ((error = secret_read(dir, "authority.key", authority->secrets->seed)) != CPD_OK)
+	if ((error = keyfile_path(dir, "authority.key", path)) != CPD_OK)
+		return error;
+	error = sealed_key_is(path) ? sealed_key_read(path, passphrase, authority->secrets->seed) : secret_read(dir, "authority.key", authority->secrets->seed);
+	if (error != CPD_OK)
 		return error;
 	derive_keys(authority, public_key);
 	if ((error = keyfile_path(dir, "region.pub", path)) != CPD_OK)
@@ -114,7 +127,7 @@ static enum cpd_error read_authority(const char *dir, struct authority *authorit
 	return CPD_OK;
 }
 
-enum cpd_error authority_load(const char *dir, struct authority **out)
+enum cpd_error authority_load(const char *dir, struct slice passphrase, struct authority **out)
 {
 	struct authority *authority = authority_new();
 	enum cpd_error error;
@@ -122,13 +135,21 @@ enum cpd_error authority_load(const char *dir, struct authority **out)
 	*out = NULL;
 	if (authority == NULL)
 		return CPD_ERR_NOMEM;
-	error = read_authority(dir, authority);
+	error = read_authority(dir, passphrase, authority);
 	if (error != CPD_OK) {
 		authority_free(authority);
 		return error;
 	}
 	*out = authority;
 	return CPD_OK;
+}
+
+enum cpd_error authority_seal(const char *dir, const struct authority *authority, struct slice passphrase)
+{
+	char path[KEYFILE_PATH_MAX];
+	enum cpd_error error = keyfile_path(dir, "authority.key", path);
+
+	return error ? error : sealed_key_write(path, passphrase, authority->secrets->seed);
 }
 
 const struct region_anchor *authority_anchor(const struct authority *authority)

@@ -37,10 +37,15 @@ MUST_CHECK enum cpd_error region_anchor_parse(struct slice text, struct region_a
 
 struct authority;              /* anchor and secret key */
 /* Makes DIR (0700) with authority.key, region.pub; EXISTS when there is one. The authority_key of
- * `names` is not read. */
-MUST_CHECK enum cpd_error authority_create(const char *dir, const struct region_anchor *names, struct authority **out);
-/* NOT_FOUND, IO, MALFORMED (also when key and region.pub are not of each other), STATE (others may read the key). */
-MUST_CHECK enum cpd_error authority_load(const char *dir, struct authority **out);
+ * `names` is not read. The key is sealed with the passphrase (crypto/passphrase.h); when that is empty it lies open. */
+MUST_CHECK enum cpd_error authority_create(const char *dir, const struct region_anchor *names, struct slice passphrase, struct authority **out);
+/* Does its key want a passphrase? */
+bool authority_is_sealed(const char *dir);
+/* NOT_FOUND, IO, MALFORMED (also when key and region.pub are not of each other), STATE (others may read the key),
+ * BAD_SIGNATURE (not this passphrase). The passphrase of a key that lies open is not looked at. */
+MUST_CHECK enum cpd_error authority_load(const char *dir, struct slice passphrase, struct authority **out);
+/* Seals the key with another passphrase, also one that lay open. RANGE: an empty one; NOMEM, IO. */
+MUST_CHECK enum cpd_error authority_seal(const char *dir, const struct authority *authority, struct slice passphrase);
 void authority_free(struct authority *authority);
 const struct region_anchor *authority_anchor(const struct authority *authority);
 

@@ -9,6 +9,7 @@
 #include "daemon/cpctl/arguments.h"
 #include "daemon/cpctl/cpctl.h"
 #include "daemon/cpctl/output.h"
+#include "daemon/cpctl/passphrase.h"
 #include "daemon/cpctl/registry.h"
 #include "proto/text.h"
 
@@ -33,6 +34,7 @@ int verb_region_init(struct call *call)
 	const char *network = call_option(call, "network"), *region = call_option(call, "region"), *name = call_option(call, "name");
 	char path[FILE_PATH_MAX], fingerprint[FINGERPRINT_TEXT_MAX];
 	struct region_anchor anchor = { .network = "nl" };
+	struct passphrase passphrase = { .len = 0 };
 	struct authority *authority;
 	enum cpd_error error;
 
@@ -45,7 +47,14 @@ int verb_region_init(struct call *call)
 	snprintf(anchor.network, sizeof(anchor.network), "%s", network ? network : "nl");
 	snprintf(anchor.region, sizeof(anchor.region), "%s", region);
 	snprintf(anchor.name, sizeof(anchor.name), "%s", name);
-	error = authority_create(call->words[0], &anchor, &authority);
+	if (!file_path(call->words[0], "authority.key", path))
+		return EXIT_REFUSED;
+	if (file_exists(path))
+		return say_refused("%s holds a region's key already: nothing was changed; choose another folder", call->words[0]);
+	if (!call_has(call, "unsealed") && !passphrase_ask_new(&passphrase))
+		return EXIT_REFUSED;
+	error = authority_create(call->words[0], &anchor, passphrase_slice(&passphrase), &authority);
+	passphrase_wipe(&passphrase);
 	if (error == CPD_ERR_EXISTS)
 		return say_refused("%s holds a region's key already: nothing was changed; choose another folder", call->words[0]);
 	if (error)
@@ -55,8 +64,34 @@ int verb_region_init(struct call *call)
 	if (!file_path(call->words[0], "updates", path) || !file_make_folder(path, 0755) ||
 	    !file_path(call->words[0], "kits", path) || !file_make_folder(path, 0755))
 		return EXIT_REFUSED;
-	printf("Region %s %s is made in %s.\nFingerprint  %s\n"
-	    "Keep this folder off-line, with two copies: who has authority.key signs for\nthe region.\n", region, name, call->words[0], fingerprint);
+	printf("Region %s %s is made in %s.\nFingerprint  %s\n%s", region, name, call->words[0], fingerprint, call_has(call, "unsealed") ?
+	    "Its key lies open: who has authority.key signs for the region. For exercises and\ntests only; `cpctl region passphrase` seals it.\n" :
+	    "Keep this folder off-line, with two copies, and the passphrase elsewhere: who has\nboth signs for the region.\n");
+	return EXIT_DONE;
+}
+
+int verb_region_passphrase(struct call *call)
+{
+	const char *dir = call->words[0];
+	struct passphrase passphrase;
+	struct authority *authority;
+	enum cpd_error error;
+
+	if (!file_lock(dir))
+		return EXIT_REFUSED;
+	authority = registry_unlock(dir);
+	if (!authority)
+		return EXIT_REFUSED;
+	if (!passphrase_ask_new(&passphrase)) {
+		authority_free(authority);
+		return EXIT_REFUSED;
+	}
+	error = authority_seal(dir, authority, passphrase_slice(&passphrase));
+	passphrase_wipe(&passphrase);
+	authority_free(authority);
+	if (error)
+		return say_crypto(dir, error);
+	printf("The key in %s is sealed with the new passphrase. Copies of the folder that\nwere made before still open as they did: replace them.\n", dir);
 	return EXIT_DONE;
 }
 
@@ -209,7 +244,7 @@ static int admit(const struct call *call, struct registry *registry, struct cert
 	char path[FILE_PATH_MAX], fingerprint[FINGERPRINT_TEXT_MAX];
 	bool was_held;
 
-	snprintf(certificate->region, sizeof(certificate->region), "%s", authority_anchor(registry->authority)->region);
+	snprintf(certificate->region, sizeof(certificate->region), "%s", registry->anchor.region);
 	if (!choose_key_number(registry->directory, certificate) || !may_replace(call, registry->directory, certificate))
 		return EXIT_REFUSED;
 	was_held = is_held(registry->directory, certificate);
@@ -438,7 +473,7 @@ int verb_region_revoke(struct call *call)
 
 static json_t *region_to_json(const struct registry *registry)
 {
-	const struct region_anchor *anchor = authority_anchor(registry->authority);
+	const struct region_anchor *anchor = &registry->anchor;
 	char fingerprint[FINGERPRINT_TEXT_MAX];
 	json_t *nodes = json_array(), *groups = json_array();
 

@@ -8,6 +8,9 @@
 #include <time.h>
 
 #include "daemon/cpctl/arguments.h"
+#include "daemon/cpctl/passphrase.h"
+
+#define TRIES 3 /* at a passphrase, before it is no slip of the fingers */
 
 static bool update_path(const struct registry *registry, size_t number, char path[FILE_PATH_MAX])
 {
@@ -68,7 +71,7 @@ static bool keep(struct registry *registry, uint8_t *take_bytes, size_t len)
 static bool apply(struct registry *registry, struct slice record, const char *path)
 {
 	struct directory_update update;
-	enum cpd_error error = verify_directory_update(authority_anchor(registry->authority), record, &update);
+	enum cpd_error error = verify_directory_update(&registry->anchor, record, &update);
 
 	if (!error && update.number != registry->update_count)
 		error = CPD_ERR_CONFLICT;
@@ -104,15 +107,44 @@ static bool load_updates(struct registry *registry)
 	return true;
 }
 
+struct authority *registry_unlock(const char *dir)
+{
+	struct authority *authority = NULL;
+	enum cpd_error error = CPD_ERR_BAD_SIGNATURE;
+
+	if (!authority_is_sealed(dir)) {
+		error = authority_load(dir, (struct slice){ NULL, 0 }, &authority);
+		if (error)
+			say_crypto(dir, error);
+		return authority;
+	}
+	for (int tries = 0; tries < TRIES && error == CPD_ERR_BAD_SIGNATURE; tries++) {
+		struct passphrase passphrase;
+
+		if (!passphrase_ask("Passphrase of the region's key", &passphrase))
+			return NULL;
+		error = authority_load(dir, passphrase_slice(&passphrase), &authority);
+		passphrase_wipe(&passphrase);
+		if (error)
+			say_crypto(dir, error);
+		if (passphrase_is_given())
+			break;
+	}
+	return authority;
+}
+
 bool registry_open(struct registry *registry, const char *dir)
 {
+	char path[FILE_PATH_MAX];
 	enum cpd_error error;
 
 	memset(registry, 0, sizeof(*registry));
 	registry->dir = dir;
-	error = authority_load(dir, &registry->authority);
+	if (!file_path(dir, "region.pub", path))
+		return false;
+	error = region_anchor_load(path, &registry->anchor);
 	if (error) {
-		say_crypto(dir, error);
+		say_crypto(path, error);
 		return false;
 	}
 	registry->directory = directory_new();
@@ -155,6 +187,8 @@ bool registry_sign(struct registry *registry, struct directory_update *update)
 		say_refused("this region has signed %d updates, the most there may be: begin a new region folder", LIMIT_KIT_UPDATES);
 		return false;
 	}
+	if (!registry->authority && !(registry->authority = registry_unlock(registry->dir)))
+		return false;
 	update->number = (uint32_t)registry->update_count + 1;
 	update->created_s = signing_time_s(registry);
 	error = region_make_update(registry->authority, update, record, &len);
@@ -181,7 +215,7 @@ bool registry_write_kit(struct registry *registry, const struct certificate *cer
 	snprintf(name, sizeof(name), "kits/%u.kit", certificate->node);
 	if (!file_path(registry->dir, name, path))
 		return false;
-	error = kit_write(path, authority_anchor(registry->authority), certificate->node, certificate->key_number,
+	error = kit_write(path, &registry->anchor, certificate->node, certificate->key_number,
 	    registry->updates, registry->update_count);
 	if (error)
 		say_crypto(path, error);

@@ -17,7 +17,8 @@
 
 struct registry {
 	const char *dir;                 /* borrowed */
-	struct authority *authority;
+	struct region_anchor anchor;
+	struct authority *authority;     /* NULL: its passphrase was not needed yet */
 	struct directory *directory;     /* all updates applied */
 	struct slice *updates;           /* owned, and the bytes they lead to */
 	size_t update_count, room;
@@ -26,7 +27,9 @@ struct registry {
 /* Locks the folder and reads all of it; every update's signature is checked. False: told. */
 bool registry_open(struct registry *registry, const char *dir);
 void registry_close(struct registry *registry);
-/* Fills number and time, signs, makes it durable, applies it. False: told, and nothing is written. */
+/* The authority's key, for a while: asks for the passphrase when it is sealed. NULL: told. */
+struct authority *registry_unlock(const char *dir);
+/* Fills number and time, signs (asks for the passphrase, once), makes it durable, applies it. False: told, and nothing is written. */
 bool registry_sign(struct registry *registry, struct directory_update *update);
 /* Writes kits/N.kit with every update so far. path: where. */
 bool registry_write_kit(struct registry *registry, const struct certificate *certificate, char path[FILE_PATH_MAX]);

@@ -26,6 +26,7 @@ static const struct option_rule region_init_options[] = {
 	REQUIRED("region", "CODE", "safety region: VR09"),
 	REQUIRED("name", "NAME", "its name: Utrecht"),
 	OPTION("network", "ID", "the network all signatures are for; else nl"),
+	{ "unsealed", NULL, "without a passphrase: for exercises and tests", false, false },
 	OPTIONS_END
 };
 
@@ -131,8 +132,10 @@ const struct verb verbs[] = {
 	  "stick may be read twice, late, or half written: nothing is lost or shown twice.",
 	  "cpctl courier read /media/stick", courier_read_options, false, verb_courier_read, NULL },
 	{ "region init", "DIR", 1, 1, "begin a region: its authority's key, in a new folder",
-	  "Do this on a machine that is never on a network.",
+	  "Do this on a machine that is never on a network. Asks for a passphrase that\nseals the key; a script names a file that holds it in CPD_NEW_PASSPHRASE_FILE.",
 	  "cpctl region init /media/stick/vr09 --region VR09 --name Utrecht", region_init_options, false, verb_region_init, NULL },
+	{ "region passphrase", "DIR", 1, 1, "another passphrase for the region's key", "Seals a key that lay open, too. A script names files of the old and the new one\nin CPD_PASSPHRASE_FILE and CPD_NEW_PASSPHRASE_FILE.",
+	  "cpctl region passphrase vr09", NULL, false, verb_region_passphrase, NULL },
 	{ "region admit", "DIR REQUEST", 2, 2, "certify a node, and make the kit it is handed",
 	  "Compare the fingerprint by telephone or in person before you hand out the kit.\nGiven again with the same words it makes the kit again; with other words it\n"
 	  "changes the certificate; with a request of new keys, and --replace, the node\ngets its next key.",

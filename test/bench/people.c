@@ -89,7 +89,7 @@ unsigned people_certify(const char *dir, const char *folder, uint32_t first, uin
 	unsigned written = 0;
 	size_t len;
 
-	if (!certificates || !record || authority_load(dir, &authority))
+	if (!certificates || !record || authority_load(dir, (struct slice){ NULL, 0 }, &authority))
 		people_fail("the authority in %s cannot be used: %s", dir, crypto_problem());
 	for (uint32_t done = 0; done < count; written++) {
 		struct directory_update words = { .number = update + written, .created_s = (uint32_t)(time(NULL) - CPD_TIME_ZERO_S), .certificates = certificates };

@@ -120,7 +120,7 @@ static bool make_region(void)
 
 	memset(certificates, 0, sizeof(certificates));
 	update.certificates = certificates;
-	good = !authority_create("authority", &names, &authority);
+	good = !authority_create("authority", &names, (struct slice){ NULL, 0 }, &authority);
 	for (int i = 0; i < NODES && good; i++) {
 		struct identity *identity = NULL;
 

@@ -275,7 +275,7 @@ class Region:
         self.nodes = {}
         self.wires = {}
         self.wiring = Wires(seed)
-        cpctl("region", "init", self.authority, "--region", region, "--name", name)
+        cpctl("region", "init", self.authority, "--region", region, "--name", name, "--unsealed")
 
     def add(self, number, role, name, municipality=None):
         node = Node(self, number, role, name, municipality)

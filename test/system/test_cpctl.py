@@ -6,7 +6,9 @@ test on a Unix socket. No daemon runs. Last line: N passed, M failed.
 """
 import json
 import os
+import pty
 import re
+import select
 import shutil
 import socketserver
 import stat
@@ -34,7 +36,7 @@ def run(*words, socket=None, stdin=None, environment=None):
         if name in os.environ:
             env[name] = os.environ[name]
     return subprocess.run([CPCTL, *map(str, words)], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, timeout=60, env=env,
-                          input=stdin)
+                          input=stdin, start_new_session=True)   # no terminal of whoever runs this
 
 
 def expect(done, code, *texts):
@@ -58,7 +60,7 @@ def tree(folder):
 
 # ---------------------------------------------------------------- words
 VERBS = ["status", "send", "inbox", "outbox", "show", "read", "accept", "refuse", "done", "withdraw", "trace", "queue", "queue hold",
-         "queue release", "queue withdraw", "watch", "backup", "restore", "doctor", "clock", "check", "directory", "directory import", "region init", "region admit", "region group", "region revoke",
+         "queue release", "queue withdraw", "watch", "backup", "restore", "doctor", "clock", "check", "directory", "directory import", "region init", "region passphrase", "region admit", "region group", "region revoke",
          "region kit", "region show", "node init", "node install", "node show"]
 KINDS = ["nsp-status", "situation-report", "emergency-call", "emergency-progress", "instruction", "text"]
 
@@ -134,7 +136,7 @@ def no_daemon_is_exit_3_and_says_what_to_look_at(folder):
 # ---------------------------------------------------------------- regions and nodes
 def make_region(folder):
     authority = os.path.join(folder, "authority")
-    expect(run("region", "init", authority, "--region", "VR09", "--name", "Utrecht"), 0, "Fingerprint")
+    expect(run("region", "init", authority, "--region", "VR09", "--name", "Utrecht", "--unsealed"), 0, "Fingerprint", "lies open")
     return authority
 
 
@@ -146,6 +148,78 @@ def make_node(folder, name):
 
 def shown(authority):
     return json.loads(expect(run("region", "show", authority, "--json"), 0).stdout)
+
+
+def phrase(folder, name, words):
+    path = os.path.join(folder, name)
+    with open(path, "w") as out:
+        out.write(words + "\n")
+    os.chmod(path, 0o600)
+    return path
+
+
+@test
+def the_regions_key_is_sealed_with_a_passphrase(folder):
+    authority, first, second = os.path.join(folder, "sealed"), phrase(folder, "first", "vijf woorden op een rij"), phrase(folder, "second", "heel iets anders, veel langer")
+    init = ("region", "init", authority, "--region", "VR09", "--name", "Utrecht")
+    expect(run(*init), 1, "no terminal", "CPD_NEW_PASSPHRASE_FILE")
+    expect(run(*init, environment={"CPD_NEW_PASSPHRASE_FILE": phrase(folder, "short", "te kort")}), 1, "shorter than 12")
+    assert not os.path.exists(os.path.join(authority, "authority.key"))
+    expect(run(*init, environment={"CPD_NEW_PASSPHRASE_FILE": first}), 0, "Fingerprint", "passphrase elsewhere")
+    with open(os.path.join(authority, "authority.key")) as key:
+        assert key.read().startswith("cpd-sealed-key 1 argon2id 3 268435456\n")
+    _, request = make_node(folder, "NSP Zegel")
+    admit = ("region", "admit", authority, request, "--node", 344003, "--role", "nsp")
+    expect(run(*admit), 1, "no terminal", "CPD_PASSPHRASE_FILE")
+    expect(run(*admit, environment={"CPD_PASSPHRASE_FILE": second}), 1, "does not open")
+    os.chmod(first, 0o640)
+    expect(run(*admit, environment={"CPD_PASSPHRASE_FILE": first}), 1, "read by others")
+    os.chmod(first, 0o600)
+    assert not shown(authority)["nodes"]         # looking needs no passphrase
+    expect(run(*admit, environment={"CPD_PASSPHRASE_FILE": first}), 0, "directory 1")
+    expect(run("region", "passphrase", authority, environment={"CPD_PASSPHRASE_FILE": first, "CPD_NEW_PASSPHRASE_FILE": second}), 0, "replace them")
+    group = ("region", "group", authority, "--number", 1, "--name", "alle", "--members", "344003")
+    expect(run(*group, environment={"CPD_PASSPHRASE_FILE": first}), 1, "does not open")
+    expect(run(*group, environment={"CPD_PASSPHRASE_FILE": second}), 0, "version 1")
+
+
+def typed(words, lines):
+    """cpctl on a terminal of its own: what it showed, and its exit code. Each line is typed when a prompt stands there."""
+    process, terminal = pty.fork()
+    if process == 0:
+        os.execve(CPCTL, [CPCTL, *map(str, words)], {"PATH": os.environ["PATH"]})
+    shown_text, end = "", time.monotonic() + 60
+    while time.monotonic() < end:
+        if select.select([terminal], [], [], 0.2)[0]:
+            try:
+                piece = os.read(terminal, 4096).decode(errors="replace")
+            except OSError:
+                break
+            if not piece:
+                break
+            shown_text += piece
+        if lines and shown_text.endswith(": "):
+            time.sleep(0.1)                      # the echo goes off behind the prompt
+            os.write(terminal, lines.pop(0).encode() + b"\n")
+            shown_text += "\n"
+    os.close(terminal)
+    return shown_text, os.waitstatus_to_exitcode(os.waitpid(process, 0)[1])
+
+
+@test
+def a_passphrase_is_typed_unseen_and_twice(folder):
+    authority = os.path.join(folder, "typed")
+    init = ("region", "init", authority, "--region", "VR09", "--name", "Utrecht")
+    text, code = typed(init, ["vijf woorden op een rij", "vijf woorden op een rijtje"])
+    assert code == 1 and "not the same" in text and "woorden" not in text, text
+    text, code = typed(init, ["vijf woorden op een rij", "\x03"])
+    assert code == 1 and "no passphrase" in text, text
+    text, code = typed(init, ["vijf woorden op een rij"] * 2)
+    assert code == 0 and "Fingerprint" in text and "woorden op" not in text, text
+    state, request = make_node(folder, "NSP Typ")
+    text, code = typed(("region", "admit", authority, request, "--node", 7, "--role", "nsp"), ["een heel andere zin", "vijf woorden op een rij"])
+    assert code == 0 and "does not open" in text and "directory 1" in text, text
+    assert len(state) > 0
 
 
 @test
@@ -207,7 +281,7 @@ def a_damaged_or_foreign_kit_changes_nothing(folder):
     assert tree(nsp) == before and not os.path.exists(conf)
     # another region's kit for the same machine, after it was installed
     second = os.path.join(folder, "second")
-    expect(run("region", "init", second, "--region", "VR10", "--name", "Elders"), 0)
+    expect(run("region", "init", second, "--region", "VR10", "--name", "Elders", "--unsealed"), 0)
     expect(run("region", "admit", second, request, "--node", 1, "--role", "nsp"), 0)
     expect(run("node", "install", nsp, kit), 0)
     before = tree(nsp)

@@ -166,7 +166,7 @@ def waits(root):
 
 def test(checks, root, first, second):
     authority = os.path.join(root.folder, "authority")
-    cpctl("region", "init", authority, "--region", "VR09", "--name", "Utrecht")
+    cpctl("region", "init", authority, "--region", "VR09", "--name", "Utrecht", "--unsealed")
     check = checks.check
 
     # A fresh machine.

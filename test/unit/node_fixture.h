@@ -162,7 +162,7 @@ static int setup(void **state)
 		return -1;
 	log_start(getenv("VERBOSE") ? LOG_DEBUG : LOG_EMERG);
 	memset(certificates, 0, sizeof(certificates));
-	assert_int_equal(authority_create("authority", &names, &authority), CPD_OK);
+	assert_int_equal(authority_create("authority", &names, (struct slice){ NULL, 0 }, &authority), CPD_OK);
 	for (int i = 0; i < 2; i++) {
 		struct identity *identity;
 

@@ -380,11 +380,11 @@ static void authority_is_made_once_and_loads_again(void **state)
 	uint8_t signature[64];
 
 	(void)state;
-	assert_int_equal(authority_create(dir, &names, &made), CPD_OK);
+	assert_int_equal(authority_create(dir, &names, (struct slice){ NULL, 0 }, &made), CPD_OK);
 	assert_memory_not_equal(authority_anchor(made)->authority_key, names.authority_key, 32);
-	assert_int_equal(authority_create(dir, &names, &loaded), CPD_ERR_EXISTS);
+	assert_int_equal(authority_create(dir, &names, (struct slice){ NULL, 0 }, &loaded), CPD_ERR_EXISTS);
 	assert_null(loaded);
-	assert_int_equal(authority_load(dir, &loaded), CPD_OK);
+	assert_int_equal(authority_load(dir, (struct slice){ NULL, 0 }, &loaded), CPD_OK);
 	assert_memory_equal(authority_anchor(loaded), authority_anchor(made), sizeof(struct region_anchor));
 	assert_int_equal(authority_sign(loaded, SIGN_DIRECTORY, bytes, signature), CPD_OK);
 	assert_true(verify_bytes(authority_anchor(made)->authority_key, SIGN_DIRECTORY, "nl", bytes, signature));
@@ -402,17 +402,88 @@ static void authority_that_is_damaged_or_open_is_refused(void **state)
 	size_t len;
 
 	(void)state;
-	assert_int_equal(authority_create(dir, &names, &authority), CPD_OK);
+	assert_int_equal(authority_create(dir, &names, (struct slice){ NULL, 0 }, &authority), CPD_OK);
 	authority_free(authority);
 	assert_int_equal(chmod(in(dir, "authority.key"), 0644), 0);
-	assert_int_equal(authority_load(dir, &authority), CPD_ERR_STATE);
+	assert_int_equal(authority_load(dir, (struct slice){ NULL, 0 }, &authority), CPD_ERR_STATE);
 	assert_int_equal(chmod(in(dir, "authority.key"), 0600), 0);
 	/* The anchor of another region beside our key: every update would be refused everywhere. */
-	assert_int_equal(authority_create(other, &names, &authority), CPD_OK);
+	assert_int_equal(authority_create(other, &names, (struct slice){ NULL, 0 }, &authority), CPD_OK);
 	authority_free(authority);
 	len = read_file(in(other, "region.pub"), text, sizeof(text));
 	write_file(in(dir, "region.pub"), text, len);
-	assert_int_equal(authority_load(dir, &authority), CPD_ERR_MALFORMED);
+	assert_int_equal(authority_load(dir, (struct slice){ NULL, 0 }, &authority), CPD_ERR_MALFORMED);
+	assert_null(authority);
+}
+
+/* ---------------------------------------------------------------- an authority's key behind a passphrase */
+
+#define PHRASE(text) (struct slice){ (const uint8_t *)(text), sizeof(text) - 1 }
+
+static void a_sealed_authority_opens_with_its_passphrase_only(void **state)
+{
+	struct region_anchor names = test_anchor();
+	const char *dir = "authority";
+	struct authority *made, *loaded;
+	uint8_t first[64], second[64];
+	struct slice bytes = PHRASE("x");
+	char text[1024];
+	size_t len;
+
+	(void)state;
+	assert_int_equal(authority_create(dir, &names, PHRASE("paard batterij nietje juist"), &made), CPD_OK);
+	assert_true(authority_is_sealed(dir));
+	len = read_file(in(dir, "authority.key"), text, sizeof(text));
+	assert_true(len > 100 && !strncmp(text, "cpd-sealed-key 1 argon2id 3 268435456\n", 38));
+	assert_int_equal(authority_load(dir, PHRASE("paard batterij nietje Juist"), &loaded), CPD_ERR_BAD_SIGNATURE);
+	assert_null(loaded);
+	assert_non_null(strstr(crypto_problem(), "does not open"));
+	assert_int_equal(authority_load(dir, (struct slice){ NULL, 0 }, &loaded), CPD_ERR_BAD_SIGNATURE);
+	assert_int_equal(authority_load(dir, PHRASE("paard batterij nietje juist"), &loaded), CPD_OK);
+	assert_int_equal(authority_sign(made, SIGN_DIRECTORY, bytes, first), CPD_OK);
+	assert_int_equal(authority_sign(loaded, SIGN_DIRECTORY, bytes, second), CPD_OK);
+	assert_memory_equal(first, second, sizeof(first));
+	/* another one, and the old one is none any more */
+	assert_int_equal(authority_seal(dir, loaded, PHRASE("een heel ander gezegde")), CPD_OK);
+	authority_free(loaded);
+	assert_int_equal(authority_load(dir, PHRASE("paard batterij nietje juist"), &loaded), CPD_ERR_BAD_SIGNATURE);
+	assert_int_equal(authority_load(dir, PHRASE("een heel ander gezegde"), &loaded), CPD_OK);
+	assert_int_equal(authority_seal(dir, loaded, (struct slice){ NULL, 0 }), CPD_ERR_RANGE);
+	authority_free(loaded);
+	authority_free(made);
+}
+
+/* Nothing that stands in the file makes cpctl take memory without bound, or read past its end. */
+static void a_sealed_key_that_was_changed_is_refused(void **state)
+{
+	static const char *const heads[] = { "cpd-sealed-key 1 argon2id 3 2147483648\n", "cpd-sealed-key 1 argon2id 17 268435456\n", "cpd-sealed-key 1 argon2id 0 268435456\n",
+		"cpd-sealed-key 1 argon2id 3 1\n", "cpd-sealed-key 2 argon2id 3 268435456\n", "cpd-sealed-key 1 argon2id 03 268435456\n", "cpd-sealed-key" };
+	struct region_anchor names = test_anchor();
+	const char *dir = "authority";
+	struct authority *authority;
+	char text[1024], changed[1024];
+	size_t len, head;
+
+	(void)state;
+	assert_int_equal(authority_create(dir, &names, PHRASE("paard batterij nietje juist"), &authority), CPD_OK);
+	authority_free(authority);
+	len = read_file(in(dir, "authority.key"), text, sizeof(text));
+	head = (size_t)(strchr(text, '\n') - text) + 1;
+	for (size_t i = 0; i < sizeof(heads) / sizeof(heads[0]); i++) {
+		size_t own = strlen(heads[i]);
+
+		memcpy(changed, heads[i], own);
+		memcpy(changed + own, text + head, len - head);
+		write_file(in(dir, "authority.key"), changed, own + len - head);
+		assert_int_equal(authority_load(dir, PHRASE("paard batterij nietje juist"), &authority), CPD_ERR_MALFORMED);
+	}
+	for (size_t cut = 14; cut < len; cut += 7) {
+		write_file(in(dir, "authority.key"), text, cut);
+		assert_int_equal(authority_load(dir, PHRASE("paard batterij nietje juist"), &authority), CPD_ERR_MALFORMED);
+	}
+	text[len - 4] = text[len - 4] == '0' ? '1' : '0';
+	write_file(in(dir, "authority.key"), text, len);
+	assert_int_equal(authority_load(dir, PHRASE("paard batterij nietje juist"), &authority), CPD_ERR_BAD_SIGNATURE);
 	assert_null(authority);
 }
 
@@ -440,6 +511,8 @@ int main(void)
 		cmocka_unit_test(anchor_with_names_that_break_lines_or_bounds_is_refused),
 		WITH_FOLDER(authority_is_made_once_and_loads_again),
 		WITH_FOLDER(authority_that_is_damaged_or_open_is_refused),
+		WITH_FOLDER(a_sealed_authority_opens_with_its_passphrase_only),
+		WITH_FOLDER(a_sealed_key_that_was_changed_is_refused),
 	};
 
 	if (crypto_start() != CPD_OK)

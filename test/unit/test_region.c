@@ -42,7 +42,7 @@ static void region_begin(struct region *region)
 {
 	struct directory_update update = { .number = 1, .created_s = 1000, .certificates = &region->certificate, .certificate_count = 1 };
 
-	assert_int_equal(authority_create("region", &names, &region->authority), CPD_OK);
+	assert_int_equal(authority_create("region", &names, (struct slice){ NULL, 0 }, &region->authority), CPD_OK);
 	assert_int_equal(identity_create("node", 0, &region->identity), CPD_OK);
 	region->certificate = certificate_for(region->identity, 344003, 1);
 	region->record = make_update(region->authority, &update, region->update);
@@ -425,7 +425,7 @@ static void a_kit_with_an_update_of_another_authority_is_refused(void **state)
 
 	(void)state;
 	region_begin(&region);
-	assert_int_equal(authority_create("other", &names, &other), CPD_OK);
+	assert_int_equal(authority_create("other", &names, (struct slice){ NULL, 0 }, &other), CPD_OK);
 	updates[0] = region.record;
 	updates[1] = make_update(other, &update, buf);
 	write_kit(&region, 344003, updates, 2);

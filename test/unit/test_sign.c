@@ -74,7 +74,7 @@ static void world_begin(struct world *world)
 {
 	*world = (struct world){ .directory = directory_new() };
 	assert_non_null(world->directory);
-	assert_int_equal(authority_create("region", &names, &world->authority), CPD_OK);
+	assert_int_equal(authority_create("region", &names, (struct slice){ NULL, 0 }, &world->authority), CPD_OK);
 	world->cp = make_identity(world, "cp", CP);
 	world->nsp = make_identity(world, "nsp", NSP);
 	world->stranger = make_identity(world, "stranger", STRANGER);
@@ -612,7 +612,7 @@ static void sign_vector(const struct vector *vector, const char *dir, uint8_t si
 		assert_int_equal(mkdir(dir, 0700), 0);
 		write_file(in(dir, "authority.key"), key, 65);
 		assert_int_equal(region_anchor_save(in(dir, "region.pub"), &anchor), CPD_OK);
-		assert_int_equal(authority_load(dir, &authority), CPD_OK);
+		assert_int_equal(authority_load(dir, (struct slice){ NULL, 0 }, &authority), CPD_OK);
 		assert_int_equal(authority_sign(authority, vector->purpose, bytes, signature), CPD_OK);
 		authority_free(authority);
 		return;

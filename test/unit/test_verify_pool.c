@@ -226,7 +226,7 @@ static int make_identity(void **state)
 	if (crypto_start() != CPD_OK || !mkdtemp(folder))
 		return -1;
 	snprintf(region_folder, sizeof(region_folder), "%s/region", folder);
-	if (identity_create(folder, 344003, &identity) != CPD_OK || authority_create(region_folder, &anchor, &authority) != CPD_OK)
+	if (identity_create(folder, 344003, &identity) != CPD_OK || authority_create(region_folder, &anchor, (struct slice){ NULL, 0 }, &authority) != CPD_OK)
 		return -1;
 	anchor = *authority_anchor(authority);
 	return identity_install(identity, 344003, 1, &anchor) == CPD_OK ? 0 : -1;
