@@ -69,6 +69,8 @@
 #define LIMIT_CREDIT_URGENT (64 * 1024)
 /* Queue heads held in memory for each link and precedence; the rest stays in the store. */
 #define LIMIT_WINDOW 256
+/* Rows of one queue that a neighbour refused for now and that wait beside its window. */
+#define LIMIT_REFUSED 1024
 /* A link's chunk is this much of its rate: a FLASH waits for one chunk. */
 #define LINK_CHUNK_MS 500
 #define LINK_VERSION 1

@@ -631,6 +631,7 @@ void handle_acked(struct relay *relay)
 	if (ref->type == ITEM_TYPE_LEAF || ref->type == ITEM_TYPE_DIRECTORY)
 		return;
 	row_delete(relay, link, ref->precedence, ref->counter);
+	window_has_room(relay, link, ref->precedence);
 	if (ref->type != ITEM_TYPE_MESSAGE)
 		return;
 	if (neighbour_of(relay, link))
@@ -699,6 +700,8 @@ void handle_refused(struct relay *relay)
 	journal(relay, JOURNAL_REFUSED_BY, custody, 0, relay->event->link, LEVEL_NONE, relay->event->reason);
 	if (reason_is_retryable(relay->event->reason)) {
 		window_wait(relay, relay->event->link, ref);
+		if (relay->event->reason == REFUSED_FULL)
+			window_full(relay, relay->event->link, ref->precedence);
 		return;
 	}
 	row_delete(relay, relay->event->link, ref->precedence, ref->counter);

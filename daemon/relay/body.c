@@ -317,6 +317,7 @@ void handle_wanted(struct relay *relay)
 
 	if (!neighbour || !custody || !custody->large_length)
 		return;
+	window_has_room(relay, event->link, event->ref.precedence);     /* space is reserved at the header */
 	body = body_out_of(neighbour, &event->ref);
 	if (!body) {
 		body = calloc(1, sizeof(*body));

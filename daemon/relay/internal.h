@@ -25,8 +25,11 @@ struct window_entry {
 
 /* The head of one queue (link, precedence), in counter order; the rest stands in the store. */
 struct window {
-	struct window_entry *entries; /* owned; grows to LIMIT_WINDOW */
+	struct window_entry *entries; /* owned; LIMIT_WINDOW, and LIMIT_REFUSED more that wait after a refusal for now */
 	size_t count, capacity;
+	size_t waiting, under_way;   /* of count */
+	unsigned full_refusals;      /* rounds in a row in which the neighbour had no room for this precedence; 0: it had */
+	int64_t full_until_ms;       /* until then nothing is offered; afterwards one row at a time. 0: now */
 	uint64_t tail;               /* counters up to here are in the window or done */
 	bool more;                   /* the store may hold rows behind the tail */
 	bool asked;                  /* a WANT_ROWS is under way */
@@ -142,6 +145,11 @@ void handle_rows(struct relay *relay);
 void handle_returned(struct relay *relay);
 /* Refused for now: waits refusal_wait_ms, twice as long after each refusal in a row, FLASH at most four times. */
 void window_wait(struct relay *relay, uint32_t link, const struct item_ref *ref);
+/* The neighbour has no room for this precedence; and: it has. */
+void window_full(struct relay *relay, uint32_t link, enum precedence precedence);
+void window_has_room(struct relay *relay, uint32_t link, enum precedence precedence);
+void windows_tick(struct relay *relay, struct neighbour *neighbour);
+int64_t windows_deadline(const struct neighbour *neighbour);
 bool queue_is_empty(const struct neighbour *neighbour);
 /* As it goes on the wire. */
 uint32_t offer_number(const struct relay *relay, const struct custody *custody, uint32_t retry);

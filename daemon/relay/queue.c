@@ -22,9 +22,24 @@ bool queue_is_empty(const struct neighbour *neighbour)
 	return true;
 }
 
+static void entry_move(struct window *window, struct window_entry *entry, enum entry_state state)
+{
+	window->waiting -= entry->state == ENTRY_WAITING;
+	window->waiting += state == ENTRY_WAITING;
+	window->under_way -= entry->state == ENTRY_UNDER_WAY;
+	window->under_way += state == ENTRY_UNDER_WAY;
+	entry->state = state;
+}
+
+/* Rows that wait after a refusal hold up nobody behind them, as long as they are not too many. */
+static bool window_has_place(const struct window *window)
+{
+	return window->count - window->waiting < LIMIT_WINDOW && window->count < LIMIT_WINDOW + LIMIT_REFUSED;
+}
+
 static bool window_append(struct relay *relay, struct window *window, const struct relay_row *row, uint64_t turn)
 {
-	if (window->count == LIMIT_WINDOW)
+	if (!window_has_place(window))
 		return false;
 	if (window->count == window->capacity) {
 		size_t capacity = window->capacity ? window->capacity * 2 : 8;
@@ -61,6 +76,7 @@ static void window_remove(struct window *window, struct window_entry *entry)
 {
 	size_t index = (size_t)(entry - window->entries);
 
+	entry_move(window, entry, ENTRY_READY);
 	memmove(entry, entry + 1, (window->count - index - 1) * sizeof(*entry));
 	if (--window->count == 0) {
 		free(window->entries);
@@ -107,7 +123,7 @@ void row_delete(struct relay *relay, uint32_t link, enum precedence precedence, 
  * on disk: so it holds every row put up to that turn, and tells nothing of later ones. */
 static bool window_is_low(const struct window *window)
 {
-	return window->more && !window->asked && window->count <= LIMIT_WINDOW / 2;
+	return window->more && !window->asked && window->count - window->waiting <= LIMIT_WINDOW / 2 && window_has_place(window);
 }
 
 bool windows_are_low(const struct relay *relay)
@@ -172,10 +188,68 @@ void window_wait(struct relay *relay, uint32_t link, const struct item_ref *ref)
 
 	if (!entry)
 		return;
-	entry->state = ENTRY_WAITING;
+	entry_move(&neighbour->windows[ref->precedence], entry, ENTRY_WAITING);
 	entry->wait_until_ms = relay->now.custody_ms + relay->config.refusal_wait_ms * (INT64_C(1) << entry->refusals);
 	if (entry->refusals < most)
 		entry->refusals++;
+}
+
+/* A row refused for lack of room would be followed by all others of its precedence, each refused after it has crossed the
+ * link. So the queue waits, and then tries one row at a time; small ones come to their turn, because the refused one waits longer. */
+void window_full(struct relay *relay, uint32_t link, enum precedence precedence)
+{
+	struct neighbour *neighbour = neighbour_of(relay, link);
+	struct window *window = neighbour ? &neighbour->windows[precedence] : NULL;
+	unsigned most = precedence == PRECEDENCE_FLASH ? REFUSALS_FLASH : REFUSALS_MOST;
+
+	if (!window || window->full_until_ms > relay->now.custody_ms)
+		return;                 /* it was under way with the one before */
+	window->full_until_ms = relay->now.custody_ms + relay->config.refusal_wait_ms * (INT64_C(1) << window->full_refusals);
+	if (window->full_refusals < most)
+		window->full_refusals++;
+}
+
+void window_has_room(struct relay *relay, uint32_t link, enum precedence precedence)
+{
+	struct neighbour *neighbour = neighbour_of(relay, link);
+
+	if (!neighbour)
+		return;
+	neighbour->windows[precedence].full_refusals = 0;
+	neighbour->windows[precedence].full_until_ms = 0;
+}
+
+void windows_tick(struct relay *relay, struct neighbour *neighbour)
+{
+	for (int p = 0; p < PRECEDENCE_COUNT; p++) {
+		struct window *window = &neighbour->windows[p];
+
+		if (window->full_until_ms <= relay->now.custody_ms)
+			window->full_until_ms = 0;
+		for (size_t e = 0; window->waiting && e < window->count; e++) {
+			struct window_entry *entry = &window->entries[e];
+			if (entry->state == ENTRY_WAITING && entry->wait_until_ms <= relay->now.custody_ms)
+				entry_move(window, entry, ENTRY_READY);
+		}
+	}
+}
+
+int64_t windows_deadline(const struct neighbour *neighbour)
+{
+	int64_t due = INT64_MAX;
+
+	for (int p = 0; p < PRECEDENCE_COUNT; p++) {
+		const struct window *window = &neighbour->windows[p];
+
+		if (window->full_until_ms && window->full_until_ms < due)
+			due = window->full_until_ms;
+		for (size_t e = 0; window->waiting && e < window->count; e++) {
+			const struct window_entry *entry = &window->entries[e];
+			if (entry->state == ENTRY_WAITING && entry->wait_until_ms < due)
+				due = entry->wait_until_ms;
+		}
+	}
+	return due;
 }
 
 void handle_returned(struct relay *relay)
@@ -191,12 +265,13 @@ void handle_returned(struct relay *relay)
 	body_forget(neighbour, ref);
 	entry = window_find(&neighbour->windows[ref->precedence], ref->counter);
 	if (entry)
-		entry->state = ENTRY_READY;
+		entry_move(&neighbour->windows[ref->precedence], entry, ENTRY_READY);
 }
 
 bool relay_next_item(struct relay *relay, uint32_t link, enum precedence precedence, const struct moment *now, struct item_ref *out)
 {
 	struct neighbour *neighbour = neighbour_of(relay, link);
+	struct window_entry *best = NULL;
 	struct window *window;
 
 	if (!neighbour || !neighbour->is_up || !link)
@@ -204,6 +279,8 @@ bool relay_next_item(struct relay *relay, uint32_t link, enum precedence precede
 	if (body_next(neighbour, precedence, out))
 		return true;
 	window = &neighbour->windows[precedence];
+	if (window->full_refusals && (window->full_until_ms > now->custody_ms || window->under_way))
+		return false;
 	for (size_t i = 0; i < window->count; i++) {
 		struct window_entry *entry = &window->entries[i];
 
@@ -211,11 +288,16 @@ bool relay_next_item(struct relay *relay, uint32_t link, enum precedence precede
 			continue;
 		if (entry->state == ENTRY_WAITING && entry->wait_until_ms > now->custody_ms)
 			continue;
-		entry->state = ENTRY_UNDER_WAY;
-		*out = entry->row.ref;
-		return true;
+		if (!best || entry->refusals < best->refusals)
+			best = entry;
+		if (!window->full_refusals || !best->refusals)
+			break;          /* in order; only the one row that asks for room is the one least refused */
 	}
-	return false;
+	if (!best)
+		return false;
+	entry_move(window, best, ENTRY_UNDER_WAY);
+	*out = best->row.ref;
+	return true;
 }
 
 void relay_item_gone(struct relay *relay, uint32_t link, const struct item_ref *ref)

@@ -302,6 +302,8 @@ void handle_link(struct relay *relay, bool is_up)
 		return;
 	}
 	neighbour->wants_reroute = false;
+	for (int p = 0; p < PRECEDENCE_COUNT; p++)
+		neighbour->windows[p].full_until_ms = 0;        /* it may have room by now: one row shows */
 	while ((peer = map_next(&relay->peers, &at)))
 		presence_pass(relay, peer, neighbour->node, true);
 	reroute_soon(relay);
@@ -592,12 +594,7 @@ void handle_tick(struct relay *relay)
 			neighbour->wants_reroute = false;
 			want_reroute_rows(relay, neighbour->node, PRECEDENCE_FLASH, 0);
 		}
-		for (int p = 0; p < PRECEDENCE_COUNT; p++)
-			for (size_t e = 0; e < neighbour->windows[p].count; e++) {
-				struct window_entry *entry = &neighbour->windows[p].entries[e];
-				if (entry->state == ENTRY_WAITING && entry->wait_until_ms <= now)
-					entry->state = ENTRY_READY;
-			}
+		windows_tick(relay, neighbour);
 	}
 }
 
@@ -609,15 +606,11 @@ int64_t relay_next_deadline(const struct relay *relay)
 		return relay->now.custody_ms;
 	for (size_t i = 0; i < relay->link_count; i++) {
 		const struct neighbour *neighbour = relay->links[i];
+		int64_t queue_ms = windows_deadline(neighbour);
 
 		if (neighbour->wants_reroute && neighbour->reroute_at_ms < due)
 			due = neighbour->reroute_at_ms;
-		for (int p = 0; p < PRECEDENCE_COUNT; p++)
-			for (size_t e = 0; e < neighbour->windows[p].count; e++) {
-				const struct window_entry *entry = &neighbour->windows[p].entries[e];
-				if (entry->state == ENTRY_WAITING && entry->wait_until_ms < due)
-					due = entry->wait_until_ms;
-			}
+		due = queue_ms < due ? queue_ms : due;
 	}
 	return due;
 }
