@@ -76,6 +76,7 @@ static void tell_node(struct api *api, struct evbuffer *out, const struct moment
 	const struct certificate *own = directory_certificate(node_directory(api->node), node_self(api->node));
 	struct node_trouble troubles[NODE_TROUBLES];
 	struct node_gauges gauges;
+	struct claim by;
 	uint64_t total, unread;
 	char name[NAME_MAX_BYTES], region[NAME_MAX_BYTES];
 
@@ -86,6 +87,8 @@ static void tell_node(struct api *api, struct evbuffer *out, const struct moment
 	one(out, "cpd_healthy", "gauge", "1: /healthz answers 200.", node_health(api->node, troubles) == 0);
 	node_gauges(api->node, &gauges);
 	one(out, "cpd_epoch", "gauge", "Epoch in which this node authors. It rises when its disk was set back.", gauges.epoch);
+	one(out, "cpd_claim", "gauge", "Which copy of its identity this is. It rises when the node moves to another machine.", node_claim(api->node));
+	one(out, "cpd_fenced", "gauge", "1: another copy of this node is in use, and this one has stopped.", node_fenced(api->node, &by));
 	one(out, "cpd_directory_version", "gauge", "Number of the newest directory update held.", directory_version(node_directory(api->node)));
 	one(out, "cpd_turns_in_flight", "gauge", "Turns decided and not yet on disk.", gauges.turns_in_flight);
 	one(out, "cpd_verifications_in_flight", "gauge", "Signatures that are being checked.", (double)gauges.verifications);
@@ -110,6 +113,7 @@ static void tell_counters(struct api *api, struct evbuffer *out)
 	one(out, "cpd_messages_taken_total", "counter", "Messages taken over from neighbours.", (double)counters.taken);
 	one(out, "cpd_messages_duplicate_total", "counter", "Messages offered again that were here already.", (double)counters.duplicates);
 	one(out, "cpd_messages_refused_total", "counter", "Messages and receipts of neighbours refused.", (double)counters.refused);
+	one(out, "cpd_copies_refused_total", "counter", "Calls of older copies of a neighbour that were refused.", (double)counters.copies_refused);
 	one(out, "cpd_verify_failures_total", "counter", "Things of neighbours whose bytes or signature did not hold.", (double)counters.verify_failed);
 	one(out, "cpd_log_lines_dropped_total", "counter", "Log lines kept back because one neighbour caused too many.", (double)counters.log_dropped);
 	family(out, "cpd_events_total", "counter", "Lines of the journal, by what happened.");

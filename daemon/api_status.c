@@ -125,16 +125,19 @@ void api_status(struct api *api, struct evhttp_request *request)
 	struct store_space space;
 	struct node_counters counters;
 	struct moment now;
+	struct claim by;
+	bool is_fenced = node_fenced(api->node, &by);
 
 	node_now(api->node, &now);
 	node_queue(api->node, 0, &unrouted);
 	node_counters(api->node, &counters);
 	store_space(node_store(api->node), &space);
 	node_inbox(api->node, &inbox_total, &inbox_unread);
-	api_reply(request, 200, json_pack("{s:{s:I,s:s,s:s,s:s,s:I,s:s},s:{s:o,s:s},s:{s:I,s:I,s:I},s:{s:I},s:o,s:o,s:o,s:{s:I,s:I},s:{s:I,s:I,s:I,s:I,s:I}}",
+	api_reply(request, 200, json_pack("{s:{s:I,s:s,s:s,s:s,s:I,s:I,s:s},s:o,s:{s:o,s:s},s:{s:I,s:I,s:I},s:{s:I},s:o,s:o,s:o,s:{s:I,s:I},s:{s:I,s:I,s:I,s:I,s:I}}",
 	    "node", "number", (json_int_t)node_self(api->node), "name", own ? own->name : "",
 	    "role", node_role_name(api->config->role), "region", anchor ? anchor->region : "",
-	    "epoch", (json_int_t)identity_epoch(node_identity(api->node)), "version", CPD_VERSION,
+	    "epoch", (json_int_t)identity_epoch(node_identity(api->node)), "claim", (json_int_t)node_claim(api->node), "version", CPD_VERSION,
+	    "fenced", is_fenced ? json_pack("{s:I,s:I}", "claim", (json_int_t)by.claim, "epoch", (json_int_t)by.epoch) : json_null(),
 	    "clock", "time", json_time(now.wall_ms), "quality", qualities[now.quality & 3],
 	    "store", "used_bytes", (json_int_t)space.used_bytes, "limit_bytes", (json_int_t)space.limit_bytes,
 	    "messages", (json_int_t)store_count(node_store(api->node), TABLE_CUSTODY),

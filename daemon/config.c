@@ -321,6 +321,7 @@ static const struct key keys[] = {
 	SECONDS("reroute_s", reroute_ms, 1, 86400),
 	SECONDS("presence_s", presence_ms, 1, 86400),
 	SECONDS("refusal_wait_s", refusal_wait_ms, 1, 86400),
+	SECONDS("copy_doubt_s", copy_doubt_ms, 1, 86400),
 	{ "log", "level", set_level, PLACE(log_level), 0, 0 },
 };
 #define KEY_COUNT (sizeof(keys) / sizeof(keys[0]))
@@ -585,7 +586,7 @@ static void scale(struct relay_config *timers, double factor)
 {
 	int64_t *all[] = { &timers->retry_ms[0], &timers->retry_ms[1], &timers->retry_ms[2], &timers->retry_ms[3],
 		&timers->retry_max_ms, &timers->reoffer_ms, &timers->grace_ms, &timers->reroute_ms, &timers->presence_ms,
-		&timers->refusal_wait_ms };
+		&timers->refusal_wait_ms, &timers->copy_doubt_ms };
 
 	for (size_t i = 0; i < sizeof(all) / sizeof(all[0]); i++) {
 		*all[i] = (int64_t)((double)*all[i] / factor);

@@ -168,7 +168,10 @@ static void rebuild_after_failure(struct node *node)
 static void begin_epoch(struct node *node)
 {
 	struct work *work;
-	enum cpd_error error = epoch_raise(node, node->raise_epoch);
+	enum cpd_error error = claim_raise(node);
+
+	if (!error)
+		error = epoch_raise(node, node->raise_epoch);
 
 	node->raise_epoch = 0;
 	if (error) {
@@ -190,6 +193,8 @@ static void on_turn(evutil_socket_t fd, short what, void *context)
 		return;
 	if (node->rebuild_why)
 		rebuild_after_failure(node);
+	else if (node->fence.instance && !node->in_flight)
+		claim_fence(node);
 	else if (node->raise_epoch && !node->in_flight)
 		begin_epoch(node);
 	if (node->has_failed || node->rebuild_why)
@@ -347,6 +352,8 @@ enum cpd_error node_open(struct event_base *base, const struct config *config, s
 	error = open_identity(node, problem);
 	if (!error)
 		error = load_store(node, problem);
+	if (!error)
+		error = claim_load(node, problem);
 	if (!error)
 		error = load_epoch(node, problem);
 	if (!error)

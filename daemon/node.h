@@ -122,7 +122,7 @@ bool node_presence(struct node *node, uint32_t number, struct presence *out, int
 #define NODE_COMMIT_BOUNDS 13
 extern const uint32_t node_commit_bounds_us[NODE_COMMIT_BOUNDS];
 struct node_counters {
-	uint64_t turns, commits, taken, duplicates, refused, verify_failed, log_dropped;
+	uint64_t turns, commits, taken, duplicates, refused, verify_failed, log_dropped, copies_refused;
 	uint64_t events[JOURNAL_COUNT];        /* journal lines of each kind */
 	struct { uint64_t buckets[NODE_COMMIT_BOUNDS + 1], sum_us; } commit;
 };
@@ -132,6 +132,11 @@ struct node_gauges { unsigned turns_in_flight; size_t verifications, works_waiti
 void node_gauges(struct node *node, struct node_gauges *out);
 /* Messages that were delivered here, and those of them that nobody has read; kept, never scanned. */
 void node_inbox(const struct node *node, uint64_t *total, uint64_t *unread);
+
+/* False: it is not. True: a newer copy of its identity is in use, told of in *by; this one has stopped. */
+bool node_fenced(const struct node *node, struct claim *by);
+/* Which copy of its identity this is; its epoch is that of node_gauges. */
+uint32_t node_claim(const struct node *node);
 
 /* What keeps this node from its work now: nothing, or up to NODE_TROUBLES of these. */
 #define NODE_TROUBLES 4

@@ -14,6 +14,7 @@
 
 /* Above it a body would not fit in one transaction with its message. */
 #define AUTHOR_BODY_MAX (1024 * 1024)
+#define FENCED_WHY "another copy of this node is in use, so this one has stopped; cpctl status tells what to do"
 
 void work_tell(struct work *work, enum cpd_error error, const char *why, const struct message_id *id, bool existing)
 {
@@ -241,6 +242,10 @@ static enum cpd_error author(struct node *node, struct turn *turn, struct work *
 	*why = NULL;
 	if (key.len && author_key_is_known(node, key, &id))
 		return answer_later(turn, work, &id, true);
+	if (node_is_fenced(node)) {
+		*why = FENCED_WHY;
+		return CPD_ERR_STATE;
+	}
 	error = header_fill(node, request, now, &header, why);
 	if (!error && request->body.len > LIMIT_BODY)
 		error = author_large_body(turn, request->body, &header, work);
@@ -299,8 +304,8 @@ void node_author(struct node *node, const struct author_request *request, node_a
 
 enum cpd_error operate_decide(struct node *node, struct turn *turn, struct work *work, const struct moment *now)
 {
-	enum cpd_error error = turn_event(node, &work->event, now);
-	const char *why = error == CPD_ERR_NOT_FOUND ? "this node does not hold that message"
+	enum cpd_error error = node_is_fenced(node) ? CPD_ERR_STATE : turn_event(node, &work->event, now);
+	const char *why = node_is_fenced(node) ? FENCED_WHY : error == CPD_ERR_NOT_FOUND ? "this node does not hold that message"
 	    : error == CPD_ERR_STATE ? "the message is in a state in which that cannot be done" : NULL;
 
 	if (!error)

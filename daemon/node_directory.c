@@ -146,6 +146,8 @@ uint32_t directory_roster(void *context, const uint8_t transport_key[32])
 	const struct node *node = context;
 	const struct certificate *certificate = directory_by_transport_key(node->directory, transport_key);
 
+	if (node_is_fenced(node))
+		return UINT32_MAX;
 	if (!certificate)
 		return 0;
 	if (certificate->node == node->self || directory_revocation(node->directory, certificate->node, certificate->key_number))
@@ -163,6 +165,12 @@ void directory_calls(struct node *node)
 
 		if (!link->config || !link->config->address[0])
 			continue;
+		if (node_is_fenced(node)) {
+			if (link->is_called)
+				bearer_zmq_stop_calling(node->bearer, link->neighbour);
+			link->is_called = false;
+			continue;
+		}
 		if (certificate && directory_revocation(node->directory, link->neighbour, certificate->key_number))
 			certificate = NULL;
 		if (link->is_called && (!certificate || memcmp(link->called_key, certificate->transport_key, 32))) {

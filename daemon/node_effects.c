@@ -230,6 +230,9 @@ static enum cpd_error announce(struct node *node, struct turn *turn, struct pres
 	struct after *after;
 	enum cpd_error error;
 
+	if (node_is_fenced(node))
+		return CPD_OK;
+	claim_settled(node);
 	/* Only of what is on disk: what a crash takes away was never told. */
 	presence.journal.number = node->journal_told.number;
 	memcpy(presence.journal.bytes, node->journal_told.chain, JOURNAL_HEAD_LEN);
@@ -402,6 +405,12 @@ static enum cpd_error effect_take(struct node *node, struct turn *turn, const st
 	case EFFECT_RAISE_EPOCH:
 		if (effect->epoch > node->raise_epoch)
 			node->raise_epoch = effect->epoch;
+		if (effect->claim > node->raise_claim)
+			node->raise_claim = effect->claim;
+		return CPD_OK;
+	case EFFECT_FENCED:
+		node->fence = presence_claim(&effect->presence);
+		node_wake(node);
 		return CPD_OK;
 	case EFFECT_REISSUE:
 		return reissue(turn, effect);

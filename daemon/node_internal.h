@@ -8,6 +8,7 @@
  * node_load.c     start: rebuild from the store node_query.c    what the API asks
  * node_journal.c  journal rows, listeners       node_reissue.c  the same words under a new id
  * node_retention.c what nobody needs any more goes    node_courier*.c files on a stick (node_courier.h)
+ * node_claim.c    one live copy of an identity (node_claim.h)
  */
 #ifndef CPD_NODE_INTERNAL_H
 #define CPD_NODE_INTERNAL_H
@@ -15,6 +16,7 @@
 #include "daemon/bearer_zmq.h"
 #include "daemon/clock.h"
 #include "daemon/node.h"
+#include "daemon/node_claim.h"
 #include "daemon/node_work.h"
 #include "daemon/relay/map.h"
 #include "daemon/role/role.h"
@@ -42,10 +44,11 @@
  * and not again and again, for every session starts anew with it. */
 #define NODE_EPOCH_LEAP 1000
 #define NODE_EPOCH_PAUSE_MS 600000
+#define NODE_COPY_TOLD_MS 5000   /* after its hello a neighbour's word of our other copy has come */
 #define NODE_INTRODUCE_MS 5000   /* a neighbour that does not answer our hello may not know us */
 
 /* ---------------------------------------------------------------- links */
-struct node_session { uint64_t number; bool is_blocked; };
+struct node_session { uint64_t number; bool is_blocked; int64_t refused_ms; }; /* refused_ms: since when, as an older copy of its node; 0: it is not */
 struct node_link {
 	uint32_t neighbour;
 	const struct config_link *config; /* NULL: not listed, it called us */
@@ -61,6 +64,7 @@ struct node_link {
 	bool is_called; uint8_t called_key[32];
 	int64_t since_ms;
 	int64_t introduce_at_ms;          /* INT64_MAX: not meant */
+	struct message_id doubted; int64_t doubted_ms; /* highest of ours that it told it holds, to be believed then; INT64_MAX: nothing is */
 	int64_t raised_ms;                /* when it last made us begin an epoch; 0: never */
 	uint32_t directory_next;          /* number of the update to send next */
 	bool has_clock; int64_t clock_offset_ms, clock_told_ms; enum clock_quality clock_quality; /* the peer's, by its last hello */
@@ -95,6 +99,13 @@ struct node {
 	bool has_failed, is_loading;      /* is_loading: the first turn runs though nothing has arrived */
 	const char *rebuild_why;          /* not NULL: nothing is decided or emitted until it is done */
 	uint32_t raise_epoch;             /* 0: not asked */
+	struct claim_file claim;          /* which copy of this identity we are, as on disk */
+	uint64_t instance;
+	int64_t started_ms;               /* custody_ms when this instance began */
+	int64_t contact_ms;               /* when a neighbour first knew it; 0: not yet */
+	bool has_moved;                   /* at this start */
+	uint32_t raise_claim;             /* 0: not asked */
+	struct claim fence;               /* the newer copy; instance 0: none was heard, or it is in `claim` already */
 	bool tells_epoch;                 /* the journal must still say that it rose */
 	bool counts_read;                 /* the store did not tell how much of the inbox was read */
 	unsigned rebuilds; int64_t rebuild_since_ms;

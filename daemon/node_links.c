@@ -11,6 +11,7 @@
 
 #include "daemon/log.h"
 #include "daemon/node_internal.h"
+#include "proto/wire.h"
 
 struct node_link *links_find(const struct node *node, uint32_t neighbour)
 {
@@ -58,7 +59,7 @@ enum cpd_error links_add(struct node *node, uint32_t neighbour, const struct con
 	link->neighbour = neighbour;
 	link->config = config;
 	link->since_ms = node_ms(node);
-	link->introduce_at_ms = INT64_MAX;
+	link->introduce_at_ms = link->doubted_ms = INT64_MAX;
 	snprintf(link->problem, sizeof(link->problem), "%s", config && config->address[0] ? "not connected yet"
 	    : config && !strcmp(config->profile, "courier") ? "it goes by stick: cpctl courier write" : "it has not called yet");
 	error = link_make(node, link);
@@ -131,6 +132,8 @@ static void greeting_of(struct node *node, uint32_t peer, struct link_greeting *
 	out->directory = directory_version(node->directory);
 	out->clock_ms = now.wall_ms > 0 ? now.wall_ms : -1;
 	out->clock_quality = now.quality;
+	out->claim = node->claim.claim;
+	out->instance = node->instance;
 }
 
 static void greet(struct node *node, struct node_link *link)
@@ -186,30 +189,46 @@ void links_end(struct node *node, struct node_link *link, const char *why)
 /* ---------------------------------------------------------------- what the link tells */
 
 /* The peer holds more of us than we know: this disk is older than its copy of our word. */
-static void peer_holds_more(struct node *node, struct node_link *link, const struct frame_hello *hello)
+static void peer_holds_more(struct node *node, struct node_link *link, const struct message_id *seen)
 {
 	int64_t now_ms = node_ms(node);
-	bool is_too_far = hello->seen_epoch - node->epoch > NODE_EPOCH_LEAP;
+	uint64_t last = relay_next_sequence(node->relay) - 1;
+	bool is_too_far = seen->epoch - node->epoch > NODE_EPOCH_LEAP;
 	bool is_too_soon = link->raised_ms && now_ms - link->raised_ms < NODE_EPOCH_PAUSE_MS;
 
+	link->doubted_ms = INT64_MAX;
+	if (seen->epoch < node->epoch || (seen->epoch == node->epoch && seen->sequence <= last))
+		return;
 	if (is_too_far || is_too_soon) {
 		log_limited(LOG_ERR, "epoch-not-believed", link->neighbour, now_ms, "link=%u seen=%u own=%u why=\"%s\" cure=\"look whether that neighbour is sound\"",
-		    link->neighbour, hello->seen_epoch, node->epoch, is_too_far ? "too far ahead" : "it said so a moment ago");
+		    link->neighbour, seen->epoch, node->epoch, is_too_far ? "too far ahead" : "it said so a moment ago");
 		return;
 	}
 	log_line(LOG_WARNING, "store-behind", "link=%u seen=%u/%llu own=%u/%llu cure=\"a new epoch is begun; nothing is lost that the neighbours hold\"",
-	    link->neighbour, hello->seen_epoch, (unsigned long long)hello->seen_sequence, node->epoch,
-	    (unsigned long long)(relay_next_sequence(node->relay) - 1));
+	    link->neighbour, seen->epoch, (unsigned long long)seen->sequence, node->epoch, (unsigned long long)last);
 	link->raised_ms = now_ms ? now_ms : 1;
-	if (node->raise_epoch <= hello->seen_epoch)
-		node->raise_epoch = hello->seen_epoch + 1;
+	if (node->raise_epoch <= seen->epoch)
+		node->raise_epoch = seen->epoch + 1;
 	node_wake(node);
+}
+
+/* Who has been in contact for long was not put back: then another copy of us may be alive, and the peer's presence
+ * of it, which comes next, tells that first. A hello tells no age. */
+static void peer_tells_of_us(struct node *node, struct node_link *link, const struct frame_hello *hello, const struct moment *now)
+{
+	const struct message_id seen = { node->self, hello->seen_epoch, hello->seen_sequence };
+
+	link->doubted = seen;
+	link->doubted_ms = INT64_MAX;
+	if (node->contact_ms && now->custody_ms - node->contact_ms > node->config->timers.copy_doubt_ms)
+		link->doubted_ms = now->custody_ms + NODE_COPY_TOLD_MS;
+	else
+		peer_holds_more(node, link, &seen);
 }
 
 static void peer_is_up(struct node *node, struct node_link *link, const struct frame_hello *hello)
 {
 	struct relay_event event = { .type = RELAY_LINK_UP, .link = link->neighbour };
-	uint64_t last = relay_next_sequence(node->relay) - 1;
 	struct moment now;
 
 	if (hello->epoch != link->peer_epoch) {
@@ -229,8 +248,9 @@ static void peer_is_up(struct node *node, struct node_link *link, const struct f
 		link->since_ms = node_ms(node);
 		gather_event(node, &event);
 	}
-	if (hello->seen_epoch > node->epoch || (hello->seen_epoch == node->epoch && hello->seen_sequence > last))
-		peer_holds_more(node, link, hello);
+	peer_tells_of_us(node, link, hello, &now);
+	if (!node->contact_ms)
+		node->contact_ms = now.custody_ms ? now.custody_ms : 1;
 }
 
 static void item_event(struct node *node, struct node_link *link, const struct link_event *told)
@@ -320,7 +340,7 @@ static void bearer_up(void *context, uint32_t number, uint64_t session)
 		bearer_zmq_end(node->bearer, session, "no room for another session");
 		return;
 	}
-	link->sessions[link->session_count++] = (struct node_session){ session, false };
+	link->sessions[link->session_count++] = (struct node_session){ session, false, 0 };
 	if (link->session_count == 1) {
 		greet(node, link);
 		links_events(node, link);
@@ -329,18 +349,32 @@ static void bearer_up(void *context, uint32_t number, uint64_t session)
 	node_arm(node);
 }
 
-static bool is_hello(struct slice bytes)
+static bool is_hello(struct slice bytes, struct frame *frame)
 {
-	struct frame frame;
+	/* Looked for first: only a hello is decoded twice. */
+	return wire_find(bytes, 1).len && !frame_decode(bytes, frame) && frame->has & FRAME_HELLO;
+}
 
-	return !frame_decode(bytes, &frame) && frame.has & FRAME_HELLO;
+/* True: nothing of this hello is for the link: it is of an older copy of the neighbour, or says that we are one. */
+static bool hello_is_claims(struct node *node, struct node_link *link, struct node_session *from, const struct frame_hello *hello)
+{
+	const struct link_event told = { .type = LINK_EVENT_PRESENCE, .bytes = hello->superseded, .age_s = hello->superseded_age_s };
+
+	if (hello->superseded.len) {
+		gather_presence(node, link->neighbour, &told);
+		return true;
+	}
+	return claim_refuses(node, link, from, hello);
 }
 
 static int64_t deadline_of(const struct node_link *link)
 {
-	const int64_t at_ms = link_deadline(link->link);
+	const int64_t claim_ms = claim_deadline(link);
+	int64_t at_ms = link_deadline(link->link);
 
-	return link->introduce_at_ms < at_ms ? link->introduce_at_ms : at_ms;
+	at_ms = link->introduce_at_ms < at_ms ? link->introduce_at_ms : at_ms;
+	at_ms = link->doubted_ms < at_ms ? link->doubted_ms : at_ms;
+	return claim_ms < at_ms ? claim_ms : at_ms;
 }
 
 /* One link has moved. All the others need not be asked, unless it was this one that the timer waited for. */
@@ -356,16 +390,23 @@ static void bearer_frame(void *context, uint32_t number, uint64_t session, struc
 	struct node_link *link = number ? links_find(node, number) : NULL;
 	struct node_session *from = link ? session_find(link, session) : NULL;
 	int64_t before_ms;
+	struct frame hello;
+	bool has_hello;
 	enum cpd_error error;
 
 	if (!number) {
 		directory_stranger(node, session, frame);
 		return;
 	}
-	if (!from || node->rebuild_why)
-		return;                 /* of a session that we have ended */
+	if (!from || node->rebuild_why || from->refused_ms || node_is_fenced(node))
+		return;                 /* of a session that we have ended, or of a copy that is not to speak */
 	before_ms = deadline_of(link);
-	if (from != &link->sessions[0] && is_hello(frame)) {
+	has_hello = is_hello(frame, &hello);
+	if (has_hello && hello_is_claims(node, link, from, &hello.hello)) {
+		node_arm(node);
+		return;
+	}
+	if (from != &link->sessions[0] && has_hello) {
 		session_first(link, from);
 		if (link_is_up(link->link))
 			greet(node, link);
@@ -471,6 +512,9 @@ void links_tick(struct node *node)
 		struct node_link *link = node->links[i];
 		bool is_dead = false;
 
+		claim_tick(node, link, now_ms);
+		if (link->doubted_ms <= now_ms)
+			peer_holds_more(node, link, &link->doubted);
 		if (link->introduce_at_ms <= now_ms)
 			directory_introduce(node, link);
 		if (link_deadline(link->link) > now_ms)

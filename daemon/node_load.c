@@ -107,7 +107,8 @@ enum cpd_error load_epoch(struct node *node, char problem[256])
 	clock_start(&node->clock, (int64_t)custody_ms, node->config->clock_quality);
 	node->epoch = own > stored ? own : (uint32_t)stored;
 	/* A new or restored store knows less than was said in its epoch. */
-	if (!error && (stored != own || !own))
+	node->started_ms = node_ms(node);
+	if (!error && (stored != own || !own || (node->has_moved && !node_is_fenced(node))))
 		error = epoch_raise(node, node->epoch + 1);
 	if (error)
 		snprintf(problem, 256, "the epoch cannot be set: %s %s; look at the identity folder and the disk", cpd_error_text(error),
@@ -347,6 +348,10 @@ enum cpd_error load_relay(struct node *node, char problem[256])
 	node_now(node, &now);
 	config.self = node->self;
 	config.epoch = node->epoch;
+	config.claim = node->claim.claim;
+	config.instance = node->instance;
+	config.takes_over = node->claim.takes_over;
+	config.started_ms = node->started_ms;
 	config.directory = node->directory;
 	config.routes = node->config->routes;
 	config.route_count = node->config->route_count;

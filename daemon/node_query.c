@@ -193,11 +193,28 @@ static bool pool_stands_still(struct node *node, int64_t now_ms)
 	return now_ms - node->pool_still_ms > STALL_MS;
 }
 
+bool node_fenced(const struct node *node, struct claim *by)
+{
+	*by = node->claim.fenced_by;
+	return node_is_fenced(node);
+}
+
+uint32_t node_claim(const struct node *node)
+{
+	return node->claim.claim;
+}
+
 size_t node_health(struct node *node, struct node_trouble out[NODE_TROUBLES])
 {
 	const int64_t since_us = writer_since_us(node), now_us = clock_boot_us();
 	size_t count = 0;
 
+	if (node_is_fenced(node)) {
+		trouble(out, &count, "fenced", "", "leave this one off when cpctl queue shows nothing here; else, or if this machine is to be the node: switch the other off, "
+		    "and here: stop cpd, cpctl node claim STATEDIR, start cpd");
+		snprintf(out[count - 1].text, sizeof(out->text), "a newer copy of this node is in use (claim %u, epoch %u): this one has stopped; what it holds is kept",
+		    node->claim.fenced_by.claim, node->claim.fenced_by.epoch);
+	}
 	if (node->has_failed || node->rebuild_why)
 		trouble(out, &count, "store-failed", "a commit failed, and the store is being opened again",
 		    "look at the disk: full, read-only or broken; journalctl -u cpd tells more");

@@ -497,6 +497,8 @@ static enum cpd_error decide_timers(struct node *node, struct turn *turn, const 
 	size_t damaged = 0;
 	enum cpd_error error;
 
+	if (node_is_fenced(node))                /* nothing expires and nothing is tried again */
+		node->row_due_ms = INT64_MAX;
 	if (node->row_due_ms > now->custody_ms)
 		return CPD_OK;
 	scan = calloc(1, sizeof(*scan));

@@ -6,10 +6,12 @@
 #include "proto/cpd.pb-c.h"
 #include "proto/wire.h"
 
+#define FIELD_FRAME_HELLO 1
 #define FIELD_FRAME_DATA 2
 #define FIELD_FRAME_PRESENCE 6
 #define FIELD_FRAME_WANT 7
 #define FIELD_FRAME_INTRODUCTION 8
+#define FIELD_HELLO_SUPERSEDED 18
 #define FIELD_DATA_PIECE 5
 #define FIELD_PRESENCE_RECORD 1
 #define FIELD_WANT_HELD 3
@@ -42,6 +44,8 @@ static enum cpd_error hello_check(const struct frame_hello *hello)
 	if (hello->version_min == 0 || hello->version < hello->version_min || hello->epoch == 0 ||
 	    hello->clock_ms < -1 || (unsigned)hello->clock_quality > CLOCK_GNSS)
 		return CPD_ERR_RANGE;
+	if (hello->superseded.len > LIMIT_PRESENCE)
+		return CPD_ERR_TOO_LARGE;
 	return hello->received_bitmap.len > LIMIT_ACK_BITMAP ? CPD_ERR_TOO_LARGE : CPD_OK;
 }
 
@@ -107,7 +111,7 @@ static enum cpd_error bitmap_from_wire(ProtobufCBinaryData bytes, struct bitmap 
 	return CPD_OK;
 }
 
-static enum cpd_error hello_from_wire(const Cpd__Hello *wire, struct frame_hello *out)
+static enum cpd_error hello_from_wire(const Cpd__Hello *wire, struct slice bytes, struct frame_hello *out)
 {
 	if (wire->clock_ms > INT64_MAX)
 		return CPD_ERR_RANGE;
@@ -127,6 +131,12 @@ static enum cpd_error hello_from_wire(const Cpd__Hello *wire, struct frame_hello
 	out->clock_quality = wire->clock_quality > CLOCK_GNSS ? CLOCK_UNKNOWN : (enum clock_quality)wire->clock_quality;
 	out->credit_bulk = wire->credit_bulk;
 	out->credit_urgent = wire->credit_urgent;
+	out->claim = wire->claim;
+	out->instance = wire->instance;
+	if (wire->superseded) {
+		out->superseded = wire_find(wire_find(wire_find(bytes, FIELD_FRAME_HELLO), FIELD_HELLO_SUPERSEDED), FIELD_PRESENCE_RECORD);
+		out->superseded_age_s = wire->superseded->age_s;
+	}
 	return bitmap_from_wire(wire->received_bitmap, &out->received_bitmap);
 }
 
@@ -169,7 +179,7 @@ static enum cpd_error frame_from_wire(const Cpd__Frame *wire, struct slice bytes
 
 	out->has = parts_of_wire(wire);
 	if (wire->hello)
-		error = hello_from_wire(wire->hello, &out->hello);
+		error = hello_from_wire(wire->hello, bytes, &out->hello);
 	if (!error && wire->data)
 		error = data_from_wire(wire->data, bytes, &out->data);
 	if (!error && wire->want)
@@ -219,7 +229,7 @@ static ProtobufCBinaryData bitmap_to_wire(const struct bitmap *bitmap)
 	return wire_bytes((struct slice){ bitmap->bits, bitmap->len });
 }
 
-static void hello_to_wire(const struct frame_hello *hello, Cpd__Hello *out)
+static void hello_to_wire(const struct frame_hello *hello, Cpd__Hello *out, Cpd__PresenceOffer *superseded)
 {
 	cpd__hello__init(out);
 	out->version = hello->version;
@@ -239,6 +249,14 @@ static void hello_to_wire(const struct frame_hello *hello, Cpd__Hello *out)
 	WIRE_PUT(out, clock_quality, (uint32_t)hello->clock_quality);
 	WIRE_PUT(out, credit_bulk, hello->credit_bulk);
 	WIRE_PUT(out, credit_urgent, hello->credit_urgent);
+	WIRE_PUT(out, claim, hello->claim);
+	WIRE_PUT(out, instance, hello->instance);
+	if (!hello->superseded.len)
+		return;
+	cpd__presence_offer__init(superseded);
+	superseded->record = wire_bytes(hello->superseded);
+	WIRE_PUT(superseded, age_s, hello->superseded_age_s);
+	out->superseded = superseded;
 }
 
 static void data_to_wire(const struct frame_data *data, Cpd__Data *out)
@@ -282,7 +300,7 @@ struct frame_parts {
 static void main_part_to_wire(const struct frame *frame, struct frame_parts *parts, Cpd__Frame *out)
 {
 	if (frame->has & FRAME_HELLO) {
-		hello_to_wire(&frame->hello, &parts->hello);
+		hello_to_wire(&frame->hello, &parts->hello, &parts->presence);
 		out->hello = &parts->hello;
 	}
 	if (frame->has & FRAME_DATA) {

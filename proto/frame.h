@@ -19,6 +19,8 @@ struct frame_hello {
 	uint32_t directory;
 	int64_t clock_ms; enum clock_quality clock_quality;  /* clock_ms -1: not told */
 	uint64_t credit_bulk, credit_urgent;
+	uint32_t claim; uint64_t instance;                   /* proto/presence.h; 0: not told */
+	struct slice superseded; uint32_t superseded_age_s;  /* what a newer copy of the receiver signed; len 0: nothing */
 };
 struct frame_data {
 	uint64_t serial;

@@ -255,6 +255,8 @@ static void compose_hello(const struct link *link, struct frame *out)
 	hello->directory = link->greeting.directory;
 	hello->clock_ms = link->greeting.clock_ms < 0 ? -1 : link->greeting.clock_ms; /* before 2026: no clock */
 	hello->clock_quality = link->greeting.clock_quality;
+	hello->claim = link->greeting.claim;
+	hello->instance = link->greeting.instance;
 	receiving_grant(link, &credit);
 	hello->credit_bulk = credit.bulk;
 	hello->credit_urgent = credit.urgent;
@@ -307,6 +309,7 @@ static enum cpd_error take_hello(struct link *link, const struct frame_hello *he
 	if (!up)
 		return CPD_ERR_NOMEM;
 	up->event.hello = *hello;
+	up->event.hello.superseded = (struct slice){ NULL, 0 };   /* it leads into the frame */
 	notice_push(link, up);
 	if (is_rolled_back)
 		notice_push(link, rolled_back);

@@ -93,6 +93,7 @@ struct link_greeting {
 	uint32_t seen_epoch; uint64_t seen_sequence; /* highest of the peer as an origin that we hold */
 	uint32_t directory;
 	int64_t clock_ms; enum clock_quality clock_quality;
+	uint32_t claim; uint64_t instance;   /* proto/presence.h */
 };
 
 struct link;

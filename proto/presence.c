@@ -39,6 +39,8 @@ static enum cpd_error presence_from_wire(const Cpd__Presence *wire, struct prese
 	out->node = wire->node;
 	out->epoch = wire->epoch;
 	out->counter = wire->counter;
+	out->claim = wire->claim;
+	out->instance = wire->instance;
 	for (size_t i = 0; i < wire->n_homes; i++)
 		out->homes[i] = wire->homes[i];
 	out->home_count = wire->n_homes;
@@ -108,6 +110,8 @@ enum cpd_error presence_encode(const struct presence *presence, uint8_t *buf, si
 	wire.n_floors = 2 * presence->floor_count;
 	WIRE_PUT(&wire, time_s, presence->time_s);
 	WIRE_PUT(&wire, clock_quality, (uint32_t)presence->clock_quality);
+	WIRE_PUT(&wire, claim, presence->claim);
+	WIRE_PUT(&wire, instance, presence->instance);
 	if (presence->journal.number) {
 		wire.has_journal_number = wire.has_journal_head = 1;
 		wire.journal_number = presence->journal.number;
@@ -116,10 +120,31 @@ enum cpd_error presence_encode(const struct presence *presence, uint8_t *buf, si
 	return wire_pack(&wire.base, buf, buf_len < LIMIT_PRESENCE ? buf_len : LIMIT_PRESENCE, len);
 }
 
-int presence_compare(const struct presence *a, const struct presence *b)
+int claim_compare(const struct claim *a, const struct claim *b)
 {
+	bool both_tell = a->instance && b->instance;
+
+	if (both_tell && a->claim != b->claim)
+		return a->claim < b->claim ? -1 : 1;
 	if (a->epoch != b->epoch)
 		return a->epoch < b->epoch ? -1 : 1;
+	if (both_tell && a->instance != b->instance)
+		return a->instance < b->instance ? -1 : 1;
+	return 0;
+}
+
+struct claim presence_claim(const struct presence *presence)
+{
+	return (struct claim){ presence->claim, presence->epoch, presence->instance };
+}
+
+int presence_compare(const struct presence *a, const struct presence *b)
+{
+	const struct claim left = presence_claim(a), right = presence_claim(b);
+	int order = claim_compare(&left, &right);
+
+	if (order)
+		return order;
 	if (a->counter != b->counter)
 		return a->counter < b->counter ? -1 : 1;
 	return 0;

@@ -1,6 +1,7 @@
 /*
  * presence.h: a node's own signed word that it is there, where it is homed, and below which
- * sequence it will never offer anything again (PROTOCOL.md section 7.5).
+ * sequence it will never offer anything again (PROTOCOL.md section 7.5); and which copy of its identity
+ * speaks (section 7.12).
  */
 #ifndef CPD_PROTO_PRESENCE_H
 #define CPD_PROTO_PRESENCE_H
@@ -12,8 +13,18 @@
 
 struct epoch_floor { uint32_t epoch; uint64_t floor; };
 
+/*
+ * Which copy of a node's identity speaks. `claim` rises when a copy is found to have been moved, or is told to take
+ * over. `instance` is made at each start: the number of the start in its high half, chance in its low half.
+ * instance 0: not told, by a cpd before claims.
+ */
+struct claim { uint32_t claim, epoch; uint64_t instance; };
+/* <0, 0, >0 by claim, epoch, instance. By epoch alone when one of them tells no instance. */
+int claim_compare(const struct claim *a, const struct claim *b);
+
 struct presence {
-	uint32_t node, epoch;
+	uint32_t node, epoch, claim;
+	uint64_t instance;
 	uint64_t counter;
 	uint32_t homes[LIMIT_HOMES];
 	size_t home_count;
@@ -27,7 +38,8 @@ struct presence {
 
 MUST_CHECK enum cpd_error presence_decode(struct slice signed_bytes, struct presence *out);
 MUST_CHECK enum cpd_error presence_encode(const struct presence *presence, uint8_t *buf, size_t buf_len, size_t *len);
-/* <0, 0, >0 by epoch, then counter. */
+struct claim presence_claim(const struct presence *presence);
+/* <0, 0, >0 by claim, then counter. */
 int presence_compare(const struct presence *a, const struct presence *b);
 
 #endif

@@ -81,6 +81,7 @@ int verb_region_show(struct call *call);
 int verb_node_init(struct call *call);
 int verb_node_install(struct call *call);
 int verb_node_show(struct call *call);
+int verb_node_claim(struct call *call);   /* claim.c */
 /* the others ask the daemon */
 int verb_status(struct call *call);
 int verb_send(struct call *call);

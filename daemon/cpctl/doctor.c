@@ -57,6 +57,13 @@ static void look_at_process(struct doctor *doctor, const json_t *process)
 		doctor_add(doctor, FINDING_WARN, "core files", "restart cpd: it forbids them itself at its start", "a crash could write the keys into a file");
 }
 
+static void look_at_claim(struct doctor *doctor, const json_t *status)
+{
+	if (json_is_object(json_object_get(status, "fenced")))
+		doctor_add(doctor, FINDING_FAIL, "fenced", "leave this one off when cpctl queue shows nothing here; else, or if this machine is to be the node: switch the other off, stop cpd, "
+		    "cpctl node claim STATEDIR, start cpd", "another copy of this node is in use; this one has stopped");
+}
+
 static void look_at_store(struct doctor *doctor, const json_t *status, const json_t *self)
 {
 	const json_t *store = json_object_get(status, "store");
@@ -145,6 +152,7 @@ static void look_at_daemon(struct doctor *doctor, const json_t *status, const js
 	doctor_add(doctor, verdict == CLOCK_WRONG ? FINDING_FAIL : verdict == CLOCK_DOUBTED ? FINDING_WARN : FINDING_OK, "clock", verdict == CLOCK_GOOD ? "" : cure, "%s", why);
 	look_at_certificate(doctor, self);
 	look_at_process(doctor, process);
+	look_at_claim(doctor, status);
 	look_at_store(doctor, status, self);
 	look_at_links(doctor, status);
 	look_at_flash(doctor, json_object_get(self, "flash"));

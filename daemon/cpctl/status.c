@@ -23,6 +23,10 @@ static void print_node(const json_t *status)
 	printf("%sNode %lld %s%s (%s, %s), epoch %lld, cpd %s\n", colour(COLOUR_STRONG), (long long)json_number(node, "number"),
 	    text_fit(json_text(node, "name"), 0, name, sizeof(name)), colour(COLOUR_NONE), json_text(node, "role"), json_text(node, "region"),
 	    (long long)json_number(node, "epoch"), json_text(node, "version"));
+	if (json_is_object(json_object_get(status, "fenced")))
+		printf("%s  FENCED     another copy of this node is in use: this one has stopped, and keeps what it holds.\n"
+		    "             cpctl queue shows what had not left. If this machine is to be the node: switch the other off, stop cpd,\n"
+		    "             cpctl node claim STATEDIR, start cpd.%s\n", colour(COLOUR_BAD), colour(COLOUR_NONE));
 	printf("  clock      %s UTC, %s%s%s\n", time_text(json_text(clock, "time"), when), is_trusted ? "" : colour(COLOUR_WARNING),
 	    is_trusted ? quality : "not sure: set it, or wait for GNSS or NTP", is_trusted ? "" : colour(COLOUR_NONE));
 	printf("  store      %.1f of %.0f MiB (%s%.0f %%%s), %lld messages\n", used / 1048576, limit / 1048576, percent < 60 ? "" : colour(COLOUR_WARNING),

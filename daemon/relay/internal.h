@@ -70,6 +70,7 @@ struct peer {                        /* what is known of a node from its presenc
 	bool has_presence;
 	bool has_kept;               /* its floors are more than its newest record tells */
 	unsigned own_asked;          /* passes over what is in retention for its new epoch, under way */
+	bool is_superseding;         /* another copy of it was known before: it may still be our neighbour */
 	unsigned news;               /* so many presences more are told to NSPs too: its epoch is new to them */
 	uint8_t *record;             /* owned; NULL after a restart */
 	size_t record_len;

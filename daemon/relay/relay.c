@@ -18,6 +18,7 @@ void relay_config_init(struct relay_config *config)
 		.reroute_ms = 10000,
 		.presence_ms = 60000,
 		.refusal_wait_ms = 5000,
+		.copy_doubt_ms = 120000,
 	};
 }
 
@@ -564,6 +565,7 @@ const char *journal_what_name(enum journal_what what)
 		[JOURNAL_ID_CONFLICT] = "id-conflict", [JOURNAL_FLOOR_FELL] = "floor-fell", [JOURNAL_EPOCH_ROSE] = "epoch-rose",
 		[JOURNAL_OPERATED] = "operated", [JOURNAL_LINK_UP] = "link-up", [JOURNAL_LINK_DOWN] = "link-down",
 		[JOURNAL_NODE_SEEN] = "node-seen", [JOURNAL_HEAD_SEEN] = "head-seen",
+		[JOURNAL_FENCED] = "fenced",
 	};
 	return what < JOURNAL_COUNT && names[what] ? names[what] : "unknown";
 }

@@ -40,9 +40,14 @@ struct relay_config {
 	int64_t reroute_ms;                    /* a link down this long loses its queue to another way */
 	int64_t presence_ms;                   /* own presence is announced this often, and at changes */
 	int64_t refusal_wait_ms;               /* a retryable refusal is tried again after this */
+	/* Which copy of this identity we are (proto/presence.h, its epoch is `epoch`); instance 0: there are no others. */
+	uint32_t claim; uint64_t instance;
+	bool takes_over;                       /* it was told to: a higher claim of before its start is outbid */
+	int64_t started_ms;                    /* custody_ms when this instance began */
+	int64_t copy_doubt_ms;                 /* by so much an age that neighbours tell may be too low */
 };
 /* Fills in the defaults (FLASH 30 s, IMMEDIATE 2 min, PRIORITY 10 min, ROUTINE 30 min, max 2 h,
- * re-offer 1 h, grace 72 h, inbox 90 days, reroute 10 s, presence 60 s, refusal 5 s); self, epoch, directory, routes stay 0. */
+ * re-offer 1 h, grace 72 h, inbox 90 days, reroute 10 s, presence 60 s, refusal 5 s, doubt 2 min); self, epoch, directory, routes stay 0. */
 void relay_config_init(struct relay_config *config);
 
 /* Counters that outlive the relay; restored from meta at start and stored by PUT_COUNTERS. Sequences go on
@@ -167,7 +172,8 @@ enum relay_effect_type {
 	EFFECT_WANT_OWN,       /* node, id (after): own epoch(s), not final, up to RELAY_ROWS_MAX */
 	EFFECT_WANT_FLOOR,     /* epoch, sequence: from it on, own messages in order; answer OWN with own_node = self */
 	/* alarms that need the shell */
-	EFFECT_RAISE_EPOCH,    /* epoch: at least this; then the relay is built again */
+	EFFECT_RAISE_EPOCH,    /* epoch, claim: at least these (claim 0: as it is); then the relay is built again */
+	EFFECT_FENCED,         /* presence: a newer copy of this identity is alive, and this is what it signed: stop */
 	EFFECT_REISSUE         /* id: its id is taken by another content elsewhere: author it again under a new epoch */
 };
 
@@ -176,14 +182,15 @@ enum journal_what {
 	JOURNAL_RECEIPT, JOURNAL_RETRY, JOURNAL_REROUTED, JOURNAL_EXPIRED, JOURNAL_UNDELIVERABLE, JOURNAL_CLOSED,
 	JOURNAL_RELEASED, JOURNAL_WITHDRAWN, JOURNAL_SUPERSEDED, JOURNAL_HELD, JOURNAL_FREED, JOURNAL_REFUSED_BY,
 	JOURNAL_REFUSED, JOURNAL_ID_CONFLICT, JOURNAL_FLOOR_FELL, JOURNAL_EPOCH_ROSE, JOURNAL_OPERATED, JOURNAL_LINK_UP,
-	JOURNAL_LINK_DOWN, JOURNAL_NODE_SEEN, JOURNAL_HEAD_SEEN /* the shell's: of another's journal */, JOURNAL_COUNT
+	JOURNAL_LINK_DOWN, JOURNAL_NODE_SEEN, JOURNAL_HEAD_SEEN /* the shell's: of another's journal */,
+	JOURNAL_FENCED, JOURNAL_COUNT
 };
 const char *journal_what_name(enum journal_what what);   /* "custody-taken" */
 
 struct relay_effect {
 	enum relay_effect_type type;
 	struct message_id id;
-	uint32_t link, node, epoch, index;
+	uint32_t link, node, epoch, claim, index;
 	uint64_t serial, counter, sequence;
 	int64_t at_ms;
 	enum precedence precedence;
@@ -228,6 +235,8 @@ uint64_t relay_next_sequence(const struct relay *relay);      /* for the author,
 const struct relay_counters *relay_counters(const struct relay *relay);
 /* Presence held of a node, and custody_ms when it was signed as far as its age tells. False: none. */
 bool relay_presence(const struct relay *relay, uint32_t node, struct presence *out, int64_t *heard_ms);
+/* The same as it was signed, while this relay has heard it itself: a restored one is not. False: not. */
+bool relay_presence_record(const struct relay *relay, uint32_t node, struct slice *record, int64_t *heard_ms);
 /* Neighbour a message for `node` would go to now; 0: none known. */
 uint32_t relay_route_to(const struct relay *relay, uint32_t node);
 

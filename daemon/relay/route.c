@@ -260,7 +260,7 @@ static bool passes_presence(const struct relay *relay, uint32_t to, const struct
 	if (about == relay->config.self)
 		return false;
 	if (to == about)
-		return is_link_new;      /* a node whose store was set back learns of it by its own later word */
+		return is_link_new || peer->is_superseding;      /* a node whose store was set back learns of it by its own later word */
 	if (relay->config.passes_presence_to_nsps || !receiver || receiver->role != ROLE_ID_NSP)
 		return true;
 	/* Who has begun a new epoch may have lost its disk: every origin must hear of that, else what it keeps
@@ -477,6 +477,57 @@ void presence_is_served(struct relay *relay, uint32_t node)
 		presence_store(relay, peer);
 }
 
+bool relay_presence_record(const struct relay *relay, uint32_t node, struct slice *record, int64_t *heard_ms)
+{
+	const struct peer *peer = peer_of(relay, node);
+
+	if (!peer || !peer->record)
+		return false;
+	*record = (struct slice){ peer->record, peer->record_len };
+	*heard_ms = peer->heard_ms;
+	return true;
+}
+
+/* Somebody holds a word of ours that is not of this process. Signed before we began: our store, or our whole box, was
+ * put back; a new epoch is begun above it. Signed since: another copy of this identity is alive. The newer one wins,
+ * and each knows by the same order which that is. A higher claim is never outbid by itself, however old: who
+ * switches on the laptop of last year is not to take the node back. */
+static void heard_of_self(struct relay *relay, const struct presence *told, int64_t age_ms)
+{
+	const struct relay_config *config = &relay->config;
+	const struct claim own = { config->claim, config->epoch, config->instance }, other = presence_claim(told);
+	bool is_copy = own.instance && other.instance && own.instance != other.instance;
+	bool is_alive = is_copy && relay->now.custody_ms - config->started_ms > age_ms + config->copy_doubt_ms;
+	bool is_newer = claim_compare(&other, &own) > 0;
+	struct relay_effect *effect;
+
+	if (is_newer && is_copy && (is_alive || (other.claim > own.claim && !config->takes_over))) {
+		journal(relay, JOURNAL_FENCED, NULL, told->node, relay->event->link, LEVEL_NONE, REFUSED_NONE);
+		effect_add(relay, EFFECT_FENCED)->presence = *told;
+		return;
+	}
+	/* An older copy that is alive may give the ids of our epoch too, until it is told. */
+	if (told->epoch < own.epoch || (told->epoch == own.epoch && !is_newer && !is_alive && told->counter <= relay->presence_counter))
+		return;
+	effect = effect_add(relay, EFFECT_RAISE_EPOCH);
+	effect->epoch = told->epoch + 1;
+	effect->claim = is_newer && other.claim > own.claim ? other.claim + 1 : 0;
+}
+
+/* An older copy of a node, or an old word of it. The copy is told, if it is the one that speaks to us. */
+static void heard_of_older(struct relay *relay, const struct peer *peer, const struct presence *told)
+{
+	const struct claim held = presence_claim(&peer->presence), other = presence_claim(told);
+	struct relay_effect *effect;
+
+	if (relay->event->link != told->node || claim_compare(&other, &held) >= 0 || !peer->record)
+		return;
+	effect = effect_add(relay, EFFECT_PRESENCE);
+	effect->link = effect->node = told->node;
+	effect->age_s = (uint32_t)((relay->now.custody_ms - peer->heard_ms) / 1000);
+	effect->bytes = bytes_keep(relay, (struct slice){ peer->record, peer->record_len });
+}
+
 void handle_heard(struct relay *relay)
 {
 	const struct verified_presence *heard = relay->event->presence;
@@ -487,15 +538,16 @@ void handle_heard(struct relay *relay)
 	uint8_t *record;
 
 	if (told->node == relay->config.self) {
-		/* Somebody knows us further on than we are: our store or our whole box was put back. */
-		if (told->epoch > relay->config.epoch
-		    || (told->epoch == relay->config.epoch && told->counter > relay->presence_counter))
-			effect_add(relay, EFFECT_RAISE_EPOCH)->epoch = told->epoch + 1;
+		heard_of_self(relay, told, (int64_t)relay->event->presence_age_s * 1000);
 		return;
 	}
 	peer = peer_make(relay, told->node);
-	if (!peer || (peer->has_presence && presence_compare(told, &peer->presence) <= 0))
+	if (!peer)
 		return;
+	if (peer->has_presence && presence_compare(told, &peer->presence) <= 0) {
+		heard_of_older(relay, peer, told);
+		return;
+	}
 	if (peer->has_presence && floor_falls(&peer->presence, told)) {
 		journal(relay, JOURNAL_FLOOR_FELL, NULL, told->node, relay->event->link, LEVEL_NONE, REFUSED_NONE);
 		return;
@@ -516,6 +568,7 @@ void handle_heard(struct relay *relay)
 	homes_changed = is_first || !same_homes(told, &peer->presence);
 	if (!is_first)
 		floors_keep(&peer->presence, told);
+	peer->is_superseding = !is_first && told->instance != peer->presence.instance;
 	floor_rose = floors_purge(relay, is_first ? NULL : &peer->presence, told);
 	if (floor_rose)
 		elders_purge(relay, told);
@@ -540,6 +593,7 @@ void handle_heard(struct relay *relay)
 	for (size_t i = 0; i < relay->link_count; i++)
 		if (relay->links[i]->is_up && relay->links[i]->node != relay->event->link)
 			presence_pass(relay, peer, relay->links[i]->node, false);
+	peer->is_superseding = false;
 	if (peer->news)
 		peer->news--;
 }
@@ -551,6 +605,8 @@ static void announce(struct relay *relay)
 
 	own->node = relay->config.self;
 	own->epoch = relay->config.epoch;
+	own->claim = relay->config.claim;
+	own->instance = relay->config.instance;
 	own->counter = ++relay->presence_counter;
 	for (size_t i = 0; i < relay->link_count && own->home_count < LIMIT_HOMES; i++)
 		if (relay->links[i]->is_up)

@@ -61,7 +61,7 @@ def tree(folder):
 # ---------------------------------------------------------------- words
 VERBS = ["status", "send", "inbox", "outbox", "show", "read", "accept", "refuse", "done", "withdraw", "trace", "queue", "queue hold",
          "queue release", "queue withdraw", "watch", "backup", "restore", "doctor", "clock", "check", "directory", "directory import", "region init", "region passphrase", "region admit", "region group", "region revoke",
-         "region kit", "region show", "node init", "node install", "node show"]
+         "region kit", "region show", "node init", "node install", "node claim", "node show"]
 KINDS = ["nsp-status", "situation-report", "emergency-call", "emergency-progress", "instruction", "text"]
 
 

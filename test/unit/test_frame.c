@@ -92,6 +92,8 @@ static void hello_comes_back_as_written(void **state)
 	hello->version = 3;
 	hello->version_min = 2;
 	hello->your_epoch = 9;
+	hello->claim = 3;
+	hello->instance = UINT64_MAX;
 	hello->received = UINT64_MAX;
 	hello->received_bitmap.len = LIMIT_ACK_BITMAP;
 	memset(hello->received_bitmap.bits, 0x5a, LIMIT_ACK_BITMAP);

@@ -17,6 +17,8 @@ static void make_presence(struct presence *out)
 	out->node = 344003;
 	out->epoch = 4;
 	out->counter = 7001;
+	out->claim = 3;
+	out->instance = (UINT64_C(9) << 32) + 5;
 	out->homes[0] = 901;
 	out->homes[1] = 344004;
 	out->home_count = 2;
@@ -53,6 +55,8 @@ static void presence_comes_back_as_written(void **state)
 	assert_int_equal(back.time_s, presence.time_s);
 	assert_int_equal(back.clock_quality, presence.clock_quality);
 	assert_true(back.journal.number == 90210);
+	assert_int_equal(back.claim, 3);
+	assert_true(back.instance == presence.instance);
 	assert_memory_equal(back.journal.bytes, presence.journal.bytes, JOURNAL_HEAD_LEN);
 	assert_int_equal(presence_encode(&presence, buf, len - 1, &len), CPD_ERR_TOO_LARGE);
 }
@@ -65,7 +69,8 @@ static void the_fullest_presence_fits_its_bound(void **state)
 
 	(void)state;
 	memset(&presence, 0, sizeof(presence));
-	presence.node = presence.epoch = presence.time_s = UINT32_MAX;
+	presence.node = presence.epoch = presence.time_s = presence.claim = UINT32_MAX;
+	presence.instance = UINT64_MAX;
 	presence.counter = UINT64_MAX;
 	presence.clock_quality = CLOCK_GNSS;
 	presence.journal.number = UINT64_MAX;
