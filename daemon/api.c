@@ -159,13 +159,22 @@ bool api_query_limit(struct evhttp_request *request, uint64_t *out)
 	return false;
 }
 
+void api_request_gone(struct evhttp_request *request)
+{
+	if (request && !evhttp_request_get_connection(request))
+		evhttp_request_free(request);
+}
+
 static void connection_gone(struct evhttp_connection *connection, void *context)
 {
 	struct api *api = context;
 
-	for (struct api_pending *pending = api->pending; pending; pending = pending->next)
-		if (pending->connection == connection)
-			pending->request = NULL;
+	for (struct api_pending *pending = api->pending; pending; pending = pending->next) {
+		if (pending->connection != connection)
+			continue;
+		api_request_gone(pending->request);
+		pending->request = NULL;
+	}
 }
 
 struct api_pending *api_pending_new(struct api *api, struct evhttp_request *request)

@@ -48,8 +48,11 @@ static void backup_free(struct api_backup *backup)
 
 static void backup_gone(struct evhttp_connection *connection, void *context)
 {
+	struct api_backup *backup = context;
+
 	(void)connection;
-	backup_free(context);
+	api_request_gone(backup->request);
+	backup_free(backup);
 }
 
 static void backup_sent(struct evhttp_connection *connection, void *context)

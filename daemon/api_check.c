@@ -85,8 +85,11 @@ static void check_free(struct api_check *check)
 
 static void check_gone(struct evhttp_connection *connection, void *context)
 {
+	struct api_check *check = context;
+
 	(void)connection;
-	check_free(context);
+	api_request_gone(check->request);
+	check_free(check);
 }
 
 static void tell(struct api_check *check, json_t *take_json)

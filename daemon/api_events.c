@@ -47,8 +47,11 @@ static void stream_remove(struct api_stream *stream)
 
 static void stream_gone(struct evhttp_connection *connection, void *context)
 {
+	struct api_stream *stream = context;
+
 	(void)connection;
-	stream_remove(context);
+	api_request_gone(stream->request);
+	stream_remove(stream);
 }
 
 static size_t stream_backlog(const struct api_stream *stream)

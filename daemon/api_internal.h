@@ -82,6 +82,9 @@ bool api_query_number(struct evhttp_request *request, const char *name, uint64_t
 bool api_query_limit(struct evhttp_request *request, uint64_t *out);
 /* malloc'ed; NULL: absent. */
 char *api_query_text(struct evhttp_request *request, const char *name);
+/* In a close callback, of the request that its connection was busy with: when the caller hung up evhttp has let go of it, and it is
+ * ours to free; when we close, evhttp frees it. NULL is fine. */
+void api_request_gone(struct evhttp_request *request);
 struct api_pending *api_pending_new(struct api *api, struct evhttp_request *request);   /* NULL: the error was sent */
 /* The request to answer, or NULL; frees the pending. */
 struct evhttp_request *api_pending_take(struct api_pending *pending);

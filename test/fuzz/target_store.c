@@ -212,7 +212,7 @@ void seeds_rows(fuzz_add *add, void *context)
 
 #define PAGE 4096
 
-static struct image { uint8_t *bytes; size_t len; } small, large;
+static struct image { uint8_t *bytes; size_t len; } small, large, frozen;
 
 static void put(struct store_batch *batch, enum store_table table, struct store_key key, const void *data, size_t len)
 {
@@ -304,15 +304,32 @@ static void image_make(struct image *image, uint32_t rows)
 	image->len = (last + 1) * PAGE;
 }
 
+/* The store that cpd 0.1 wrote: it is brought to today's schema first. */
+static void image_load(struct image *image, const char *path)
+{
+	FILE *file;
+
+	if (image->bytes)
+		return;
+	file = fopen(path, "rb");
+	image->bytes = malloc(256 * 1024);
+	FUZZ_CHECK(image->bytes && file);
+	image->len = fread(image->bytes, 1, 256 * 1024, file);
+	fclose(file);
+	FUZZ_CHECK(image->len % PAGE == 0 && image->len >= 2 * PAGE);
+}
+
 /* A copy of an image with what the input changes in it; *len of it. */
 static uint8_t *image_changed(struct slice *input, size_t *len)
 {
-	const struct image *image = input_below(input, 2) ? &large : &small;
+	static const struct image *const images[] = { &small, &large, &large, &frozen };
+	const struct image *image = images[input_below(input, 4)];
 	uint8_t *bytes;
 	uint32_t pages;
 
 	image_make(&small, 12);
 	image_make(&large, 160);
+	image_load(&frozen, "test/vectors/v1/store-1.mdb");
 	pages = (uint32_t)(image->len / PAGE);
 	bytes = malloc(image->len);
 	FUZZ_CHECK(bytes);
@@ -384,10 +401,10 @@ void run_pages(struct slice input)
 void seeds_pages(fuzz_add *add, void *context)
 {
 	static const uint8_t seeds[][8] = { { 0 }, { 1 }, { 1, 0, 5, 0, 0, 7 }, { 1, 1, 9, 1, 0, 3 }, { 1, 2, 0, 0, 96, 255, 255 }, { 0, 3, 4, 0, 5, 2, 0 },
-		{ 1, 4, 6, 0, 0 }, { 1, 5, 20, 0, 0 }, { 1, 2, 1, 0, 97, 255, 0 } };
+		{ 3 }, { 3, 1, 4, 0, 20, 3 }, { 1, 4, 6, 0, 0 }, { 1, 5, 20, 0, 0 }, { 1, 2, 1, 0, 97, 255, 0 } };
 
 	for (size_t i = 0; i < sizeof(seeds) / sizeof(seeds[0]); i++)
-		add(context, (struct slice){ seeds[i], i < 2 ? 1 : sizeof(seeds[i]) });
+		add(context, (struct slice){ seeds[i], seeds[i][1] || seeds[i][2] ? sizeof(seeds[i]) : 1 });
 }
 
 /* ---------------------------------------------------------------- and opened */

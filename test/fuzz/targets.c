@@ -31,5 +31,6 @@ const struct fuzz_target fuzz_targets[] = {
 	TARGET(rows, 4096, false),
 	TARGET(pages, 256, true),
 	TARGET(salvage, 256, true),
+	TARGET(http, 8192, true),
 	{ NULL, 0, NULL, NULL, false },
 };
