@@ -140,7 +140,7 @@ struct node {
 	struct cached *cache; size_t cache_count;       /* of this turn, NODE_CACHE slots */
 	struct witness_note *witness; size_t witness_count, witness_capacity;
 
-	uint64_t next_news;
+	uint64_t next_news, oldest_news;                 /* numbers of the next row of the journal, and of the oldest that is kept */
 	struct journal_head journal, journal_told;      /* of the last row decided; of the last on disk */
 	uint64_t journal_stored;                        /* the head's number as the last turn wrote it */
 	struct map witnessed;                           /* owned: by node, when its head was last put into our journal */

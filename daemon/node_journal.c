@@ -18,8 +18,10 @@
 #include "proto/receipt.h"
 
 #define ROW_VERSION 2
-/* Rows kept: weeks of a busy CP in some 30 MiB. */
+/* Rows kept at the most: weeks of a busy CP in some 30 MiB; and no more than an eighth of the store may hold. */
 #define ROWS_KEPT 200000
+#define ROW_COST 160             /* bytes of a row on disk, about */
+#define SHARE 8
 #define FIXED_LEN (1 + 8 + 8 + 4 + 16 + 4 + 4)
 #define CHAIN_AT FIXED_LEN
 #define ROW_MAX (FIXED_LEN + JOURNAL_CHAIN_LEN + LIMIT_PRESENCE)
@@ -100,6 +102,27 @@ enum cpd_error node_news_decode(struct slice value, struct node_news *out)
 	return CPD_OK;
 }
 
+static uint64_t rows_kept(const struct node *node)
+{
+	const uint64_t room = (uint64_t)node->config->store_limit_mib * 1024 * 1024 / SHARE / ROW_COST;
+
+	return room < ROWS_KEPT ? room : ROWS_KEPT;
+}
+
+/* Two at the most for each that comes: a store whose limit was lowered gets there by and by. */
+static enum cpd_error drop_oldest(struct node *node, struct turn *turn)
+{
+	enum cpd_error error = CPD_OK;
+
+	for (int i = 0; !error && i < 2 && node->oldest_news + rows_kept(node) <= node->next_news; i++) {
+		struct store_key oldest = store_key_counter(node->oldest_news);
+
+		error = store_batch_delete(turn->batch, TABLE_JOURNAL, &oldest);
+		node->oldest_news++;
+	}
+	return error;
+}
+
 static enum cpd_error row_put(struct node *node, struct turn *turn, const struct relay_effect *effect, struct slice record, const struct moment *now)
 {
 	struct after *after = after_add(turn, AFTER_NEWS);
@@ -112,10 +135,7 @@ static enum cpd_error row_put(struct node *node, struct turn *turn, const struct
 		return CPD_ERR_NOMEM;
 	if (record.len > LIMIT_PRESENCE)
 		return CPD_ERR_TOO_LARGE;
-	if (node->next_news > ROWS_KEPT) {
-		struct store_key oldest = store_key_counter(node->next_news - ROWS_KEPT);
-		error = store_batch_delete(turn->batch, TABLE_JOURNAL, &oldest);
-	}
+	error = drop_oldest(node, turn);
 	after->news = (struct node_news){ .number = node->next_news++, .wall_ms = now->wall_ms, .what = effect->what, .id = effect->id,
 		.node = effect->node, .link = effect->link, .level = effect->level, .reason = effect->reason, .precedence = effect->precedence };
 	encode(&after->news, row);
@@ -147,6 +167,18 @@ enum cpd_error journal_head_put(struct node *node, struct turn *turn)
 	return turn_put(turn, TABLE_META, &key, (struct slice){ bytes, sizeof(bytes) });
 }
 
+static void find_oldest(struct node *node)
+{
+	struct store_key first = { .len = 0 }, found = { .len = 0 };
+	uint8_t *row = NULL;
+	size_t len;
+
+	/* Also when that row is damaged. */
+	if (!store_seek(node->store, TABLE_JOURNAL, &first, 0, false, &found, &row, &len))
+		free(row);
+	node->oldest_news = found.len ? store_key_read_counter(&found) : node->next_news;
+}
+
 enum cpd_error journal_head_get(struct node *node)
 {
 	const struct store_key key = store_key_name(head_name);
@@ -155,6 +187,7 @@ enum cpd_error journal_head_get(struct node *node)
 	size_t len;
 	enum cpd_error error = node_load(node, TABLE_META, &key, &value, &len);
 
+	find_oldest(node);
 	memset(&node->journal, 0, sizeof(node->journal));
 	if (!error) {
 		at = value;

@@ -498,6 +498,35 @@ static void a_head_is_told_only_when_it_is_on_disk(void **state)
 	node_store(nodes[0])->commit_fault = NULL;
 }
 
+/* A store of 1 MiB would hold no more than 819 rows: what is above goes, two for each that comes. */
+static void the_journal_takes_an_eighth_of_the_store_and_no_more(void **state)
+{
+	struct answer answer;
+	uint64_t rows, before, added;
+
+	(void)state;
+	for (int i = 0; i < 400 && nodes[0]->next_news < 900; i++)
+		send_and_wait(0, DESK, "nog een", &answer);
+	UNTIL(nodes[0]->journal.number == nodes[0]->journal_told.number);
+	before = store_count(node_store(nodes[0]), TABLE_JOURNAL);
+	assert_true(before >= 890 && nodes[0]->oldest_news == 1);
+	added = nodes[0]->next_news;
+	configs[0].store_limit_mib = 1;
+	send_and_wait(0, DESK, "nu minder", &answer);
+	UNTIL(nodes[0]->journal.number == nodes[0]->journal_told.number);
+	added = nodes[0]->next_news - added;
+	assert_true(added > 2 && store_count(node_store(nodes[0]), TABLE_JOURNAL) == before - added);
+	for (int i = 0; i < 40; i++)
+		send_and_wait(0, DESK, "en minder", &answer);
+	UNTIL(nodes[0]->journal.number == nodes[0]->journal_told.number);
+	rows = store_count(node_store(nodes[0]), TABLE_JOURNAL);
+	assert_true(rows >= 818 && rows <= 820);
+	configs[0].store_limit_mib = 64;
+	stop(0);
+	start(0);
+	assert_true(nodes[0]->oldest_news == nodes[0]->next_news - rows);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -517,6 +546,7 @@ int main(void)
 		TEST(what_was_read_is_kept_and_counted_when_it_is_not),
 		TEST(the_journals_chain_goes_on_over_a_failed_commit_and_a_restart),
 		TEST(a_head_is_told_only_when_it_is_on_disk),
+		TEST(the_journal_takes_an_eighth_of_the_store_and_no_more),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
