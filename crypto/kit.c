@@ -174,7 +174,7 @@ enum cpd_error kit_read(const char *path, struct kit *out)
 		error = parse_kit((struct slice){ kit.bytes, len }, &kit);
 		if (error == CPD_ERR_VERSION)
 			keyfile_problem("%s is a kit of a later version: install a newer cpd", path);
-		else if (error != CPD_OK)
+		else if (error != CPD_OK && error != CPD_ERR_NOMEM)
 			keyfile_problem("%s is not a whole kit (%s): copy it again from the region; nothing was changed",
 			    path, cpd_error_text(error));
 	}
@@ -247,7 +247,7 @@ enum cpd_error kit_check(const struct kit *kit, const struct identity *identity)
 		return CPD_ERR_NOMEM;
 	for (size_t i = 0; error == CPD_OK && i < kit->update_count; i++) {
 		error = apply_record(directory, &kit->anchor, kit->updates[i]);
-		if (error != CPD_OK)
+		if (error != CPD_OK && error != CPD_ERR_NOMEM)
 			keyfile_problem("update %zu of the kit is refused (%s): ask the region to make it again",
 			    i + 1, cpd_error_text(error));
 	}

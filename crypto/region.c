@@ -7,6 +7,7 @@
 
 #include "proto/cpd.pb-c.h"
 #include "proto/text.h"
+#include "proto/wire.h"
 
 #define KEY_LEN 32
 #define FINGERPRINT_LEN 16
@@ -86,6 +87,7 @@ enum cpd_error region_check_request(struct slice record, struct certificate *out
 {
 	struct certificate asked = { .node = 0 };
 	struct signed_record parts;
+	struct arena arena;
 	Cpd__Certificate *wire;
 	enum cpd_error error;
 
@@ -93,12 +95,11 @@ enum cpd_error region_check_request(struct slice record, struct certificate *out
 	error = signed_record_decode(record, LIMIT_CERTIFICATE, &parts);
 	if (error != CPD_OK)
 		return error;
-	/* No arena: 1 KiB of wire cannot ask more than some tens of KiB, once, for a person. */
-	wire = cpd__certificate__unpack(NULL, parts.signed_bytes.len, parts.signed_bytes.data);
-	if (wire == NULL)
-		return CPD_ERR_MALFORMED;
-	error = take_request(wire, &asked);
-	cpd__certificate__free_unpacked(wire, NULL);
+	arena_init(&arena, LIMIT_ARENA(LIMIT_CERTIFICATE));
+	error = wire_unpack(&cpd__certificate__descriptor, parts.signed_bytes, &arena, &wire);
+	if (error == CPD_OK)
+		error = take_request(wire, &asked);
+	arena_clear(&arena);
 	if (error != CPD_OK)
 		return error;
 	if (!verify_bytes(asked.signing_key, SIGN_REQUEST, "", parts.signed_bytes, parts.signature) ||

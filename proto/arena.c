@@ -32,7 +32,7 @@ void arena_init(struct arena *arena, size_t budget)
 	arena->next = arena->embedded;
 	arena->left = sizeof(arena->embedded);
 	arena->blocks = NULL;
-	arena->is_exhausted = false;
+	arena->is_exhausted = arena->is_over_budget = false;
 }
 
 void arena_clear(struct arena *arena)
@@ -70,8 +70,11 @@ void *arena_alloc(struct arena *arena, size_t size)
 	void *result;
 
 	/* Rounding can only wrap around for sizes that no budget allows. */
-	if (size > arena->budget || rounded > arena->budget - arena->used ||
-	    (rounded > arena->left && !arena_grow(arena, rounded))) {
+	if (size > arena->budget || rounded > arena->budget - arena->used) {
+		arena->is_exhausted = arena->is_over_budget = true;
+		return NULL;
+	}
+	if (rounded > arena->left && !arena_grow(arena, rounded)) {
 		arena->is_exhausted = true;
 		return NULL;
 	}

@@ -28,6 +28,7 @@ struct arena {
 	size_t left;
 	struct arena_block *blocks;    /* malloc'ed ones, newest first */
 	bool is_exhausted;             /* an allocation was refused: by the budget or by malloc */
+	bool is_over_budget;           /* by the budget: the bytes themselves ask too much, now and later */
 	_Alignas(max_align_t) uint8_t embedded[ARENA_EMBEDDED];
 };
 

@@ -233,8 +233,10 @@ static const char *wire_fault_text(enum cpd_error error)
 	switch (error) {
 	case CPD_ERR_MISSING:
 		return "is missing: fill it in";
-	case CPD_ERR_NOMEM:
+	case CPD_ERR_TOO_LARGE:
 		return "asks too much memory to open: make it smaller";
+	case CPD_ERR_NOMEM:
+		return "finds no memory here to open it: try again";
 	case CPD_ERR_RANGE:
 		return "holds a number too large for its field: correct it";
 	case CPD_ERR_TEXT:

@@ -26,8 +26,8 @@ const ProtobufCMessageDescriptor *body_descriptor(message_kind kind);
  * that only say "unknown" where the schema wants an answer. Not strict: as its receiver, lets those
  * pass, because a later version may have made it.
  * `problem` may be NULL. NOT_FOUND: no schema for this kind (an addressee shows "onbekend bericht");
- * TOO_LARGE: above LIMIT_BODY; MALFORMED; MISSING; RANGE: a number, length, count or a rule between
- * fields; TEXT; NOMEM: also when unpacking asks more than the arena's budget. */
+ * TOO_LARGE: above LIMIT_BODY, or unpacking asks more than the arena's budget; MALFORMED; MISSING; RANGE: a number,
+ * length, count or a rule between fields; TEXT; NOMEM: no word on the body. */
 MUST_CHECK enum cpd_error body_validate(message_kind kind, struct slice body, bool strict,
     struct body_problem *problem);
 

@@ -12,7 +12,7 @@
 
 enum cpd_error {
 	CPD_OK = 0,
-	CPD_ERR_NOMEM = -1,          /* memory, or a bounded arena, is used up */
+	CPD_ERR_NOMEM = -1,          /* memory is used up: no word on what was looked at */
 	CPD_ERR_MALFORMED = -2,      /* bytes are not what the schema says */
 	CPD_ERR_TOO_LARGE = -3,      /* above a bound of limits.h */
 	CPD_ERR_MISSING = -4,        /* a required field is absent */

@@ -187,7 +187,7 @@ enum cpd_error wire_unpack(const ProtobufCMessageDescriptor *descriptor, struct 
 	message = protobuf_c_message_unpack(descriptor, &arena->allocator, bytes.len,
 	    bytes.len ? bytes.data : nothing);
 	if (!message)
-		return arena->is_exhausted ? CPD_ERR_NOMEM : CPD_ERR_MALFORMED;
+		return !arena->is_exhausted ? CPD_ERR_MALFORMED : arena->is_over_budget ? CPD_ERR_TOO_LARGE : CPD_ERR_NOMEM;
 	memcpy(out, &message, sizeof(message));
 	return CPD_OK;
 }

@@ -15,7 +15,7 @@
 MUST_CHECK enum cpd_error wire_check(const ProtobufCMessageDescriptor *descriptor, struct slice bytes);
 
 /* wire_check, then unpacks into the arena; *out is a Cpd__X, lives until arena_clear and is never
- * freed by itself. NOMEM when the budget or memory is used up. *out is NULL on error. */
+ * freed by itself. TOO_LARGE when it asks more than the budget, NOMEM when memory is used up. *out is NULL on error. */
 MUST_CHECK enum cpd_error wire_unpack(const ProtobufCMessageDescriptor *descriptor, struct slice bytes,
     struct arena *arena, void *out);
 

@@ -90,8 +90,8 @@ struct store {
 	atomic_bool growth_failed;                /* the disk did not give the room: map_bytes is the limit */
 
 	/* Unit tests only: asked before each commit; a value other than 0 is the errno it fails with. */
-	int (*commit_fault)(void *context);
-	void *commit_fault_context;
+	int (*_Atomic commit_fault)(void *context);
+	void *_Atomic commit_fault_context;
 };
 
 /* ---- store.c */

@@ -226,6 +226,7 @@ static int writer_commit_once(struct store *store, const struct store_batch *gro
 	struct batch_op op;
 	MDB_txn *txn;
 	size_t offset;
+	int (*fault)(void *context);
 	int rc = mdb_txn_begin(store->env, NULL, 0, &txn);
 
 	if (rc)
@@ -236,8 +237,9 @@ static int writer_commit_once(struct store *store, const struct store_batch *gro
 	if (!rc)
 		rc = depth_write(store, txn, &depths);
 	free(depths.all);
-	if (!rc && store->commit_fault)
-		rc = store->commit_fault(store->commit_fault_context);
+	fault = store->commit_fault;
+	if (!rc && fault)
+		rc = fault(store->commit_fault_context);
 	if (rc) {
 		mdb_txn_abort(txn);
 		return rc;

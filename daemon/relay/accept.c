@@ -322,6 +322,7 @@ static void custody_refresh(struct relay *relay, struct custody *custody, const 
 static void deliver_here(struct relay *relay, struct custody *custody, const struct header *header, uint32_t retry)
 {
 	const struct kind *kind = kind_find(custody->kind);
+	enum cpd_error error = CPD_OK;
 	struct body_problem problem;
 	struct relay_effect *effect;
 
@@ -337,8 +338,11 @@ static void deliver_here(struct relay *relay, struct custody *custody, const str
 	custody->flags |= CUSTODY_IS_ADDRESSEE;
 	custody->local_retry = retry;
 	custody->local_level = LEVEL_DELIVERED;
-	if (!kind || !kind->has_body
-	    || (!header->large_length && body_validate(custody->kind, header->body, false, &problem)))
+	if (kind && kind->has_body && !header->large_length)
+		error = body_validate(custody->kind, header->body, false, &problem);
+	if (error == CPD_ERR_NOMEM)
+		relay->failed = true;        /* no word on the body: nobody may sign that it was not understood */
+	if (!kind || !kind->has_body || error)
 		custody->local_level = LEVEL_NOT_UNDERSTOOD;
 	if (custody_age_s(custody, &relay->now) > custody->lifetime_s)
 		custody->flags |= CUSTODY_IS_LATE;

@@ -7,6 +7,7 @@
 #ifndef CPD_TEST_ALLOC_FAULT_H
 #define CPD_TEST_ALLOC_FAULT_H
 
+#include <errno.h>
 #include <execinfo.h>
 #include <fcntl.h>
 #include <stdbool.h>
@@ -40,6 +41,7 @@ static const bool alloc_fault_works = true;
 void *__libc_malloc(size_t size);
 void *__libc_calloc(size_t count, size_t size);
 void *__libc_realloc(void *block, size_t size);
+void *__libc_memalign(size_t align, size_t size);
 
 extern const char __executable_start, etext;
 
@@ -108,6 +110,13 @@ static bool alloc_fault_now(const void *caller)
 void *malloc(size_t size) { return alloc_fault_now(__builtin_return_address(0)) ? NULL : __libc_malloc(size); }
 void *calloc(size_t count, size_t size) { return alloc_fault_now(__builtin_return_address(0)) ? NULL : __libc_calloc(count, size); }
 void *realloc(void *block, size_t size) { return alloc_fault_now(__builtin_return_address(0)) ? NULL : __libc_realloc(block, size); }
+int posix_memalign(void **out, size_t align, size_t size)
+{
+	if (alloc_fault_now(__builtin_return_address(0)))
+		return ENOMEM;
+	*out = __libc_memalign(align, size);
+	return *out ? 0 : ENOMEM;
+}
 #endif
 
 static inline void alloc_fault_arm(unsigned long call)
@@ -122,7 +131,8 @@ static inline void alloc_fault_hunt(void)
 #ifndef ALLOC_FAULT_OFF
 	void *frames[64];
 
-	alloc_fault_depth = backtrace(frames, 64) - 1;
+	/* Without this function and who asks for the hunt: his caller makes the call that is hunted in. */
+	alloc_fault_depth = backtrace(frames, 64) - 2;
 #endif
 	alloc_fault_hunts = true;
 	alloc_fault_hit = false;

@@ -14,7 +14,6 @@
 static inline void turn_begin(struct box *box)
 {
 	relay_begin_turn(box->relay, ++box->turn);
-	hungry_in_turn = true;
 }
 
 static inline enum cpd_error relay_take(struct box *box, const struct relay_event *event)
@@ -33,7 +32,7 @@ static inline enum cpd_error relay_take(struct box *box, const struct relay_even
 		facts.holds_receipts = true;
 		facts.receipts_forwarded_ms = box->receipts_ms[i];
 	}
-	return HUNGRY(box->relay, relay_handle(box->relay, event, &facts, &box->now));
+	return relay_handle(box->relay, event, &facts, &box->now);
 }
 
 static inline void *box_alloc(struct box *box, size_t size)
@@ -89,8 +88,7 @@ static inline void turn_end(struct box *box)
 {
 	struct relay_effect effect;
 
-	assert_int_equal(HUNGRY(box->relay, relay_end_turn(box->relay)), CPD_OK);
-	hungry_in_turn = false;
+	assert_int_equal(relay_end_turn(box->relay), CPD_OK);
 	while (relay_take_effect(box->relay, &effect)) {
 		assert_true(box->effect_count < EFFECTS_MAX);
 		box->effects[box->effect_count++] = effect;

@@ -84,7 +84,7 @@ static void a_small_input_cannot_ask_much_memory(void **state)
 		memcpy(wire + len, "\x22\x02\x08\x01", 4); /* a revocation of node 1 */
 	arena_init(&arena, LIMIT_ARENA(len));
 	assert_int_equal(wire_unpack(&cpd__directory_update__descriptor, (struct slice){ wire, len }, &arena, &update),
-	    CPD_ERR_NOMEM);
+	    CPD_ERR_TOO_LARGE);
 	assert_null(update);
 	assert_true(arena.used <= LIMIT_ARENA(len));
 	arena_clear(&arena);

@@ -12,7 +12,7 @@
 #include "proto/cpd.pb-c.h"
 #include "proto/directory.h"
 #include "proto/kind.h"
-#include "test/unit/alloc_fault.h"
+#include "test/unit/hungry_proto.h"
 
 /* ---- makers ---- */
 
@@ -758,5 +758,5 @@ int main(void)
 		cmocka_unit_test(a_nation_of_nodes_is_held_and_found),
 	};
 
-	return cmocka_run_group_tests(tests, NULL, NULL);
+	return RUN_FED_AND_HUNGRY(tests);
 }

@@ -10,6 +10,7 @@
 #include "crypto/sign.h"
 #include "crypto/verify.h"
 #include "test/unit/scratch.h"
+#include "test/unit/hungry_crypto.h"
 
 static struct region_anchor test_anchor(void)
 {
@@ -517,5 +518,5 @@ int main(void)
 
 	if (crypto_start() != CPD_OK)
 		return 1;
-	return cmocka_run_group_tests(tests, NULL, NULL);
+	return RUN_FED_AND_HUNGRY(tests);
 }

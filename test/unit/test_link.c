@@ -652,5 +652,5 @@ int main(void)
 		IP(lost_refusal_of_an_item_that_waits_for_its_leaves_is_said_again),
 	};
 
-	return cmocka_run_group_tests(tests, NULL, NULL);
+	return RUN_FED_AND_HUNGRY(tests);
 }

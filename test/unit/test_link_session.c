@@ -1,6 +1,5 @@
 /* test_link_session.c: sessions, restarts and epochs of a link, hostile peers, small traffic and time. */
 #include "test/unit/link_pair.h"
-#include "test/unit/alloc_fault.h"
 
 /* ---------------------------------------------------------------- sessions */
 
@@ -389,5 +388,5 @@ int main(void)
 		IP(changed_directory_is_told),
 	};
 
-	return cmocka_run_group_tests(tests, NULL, NULL);
+	return RUN_FED_AND_HUNGRY(tests);
 }

@@ -9,6 +9,7 @@
 #include "crypto/kit.h"
 #include "crypto/region.h"
 #include "test/unit/scratch.h"
+#include "test/unit/hungry_crypto.h"
 
 /* ---------------------------------------------------------------- a region with one node */
 
@@ -498,5 +499,5 @@ int main(void)
 
 	if (crypto_start() != CPD_OK)
 		return 1;
-	return cmocka_run_group_tests(tests, NULL, NULL);
+	return RUN_FED_AND_HUNGRY(tests);
 }

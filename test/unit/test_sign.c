@@ -9,6 +9,7 @@
 
 #include "crypto/region.h"
 #include "test/unit/scratch.h"
+#include "test/unit/hungry_crypto.h"
 
 #define VECTORS "test/vectors/signatures.json"
 #define KIND_TEXT 6
@@ -697,7 +698,7 @@ int main(void)
 		fprintf(stderr, "%s: line %d: %s (run from the top folder)\n", VECTORS, problem.line, problem.text);
 		return 1;
 	}
-	failed = cmocka_run_group_tests(tests, NULL, NULL);
+	failed = RUN_FED_AND_HUNGRY(tests);
 	json_decref(vectors);
 	return failed;
 }

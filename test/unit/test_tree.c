@@ -14,6 +14,7 @@
 
 #include "proto/checkwords.h"
 #include "proto/tree.h"
+#include "test/unit/hungry_proto.h"
 
 static void blake2b(uint8_t *out, size_t out_len, const uint8_t *data, size_t len)
 {
@@ -292,5 +293,5 @@ int main(void)
 		cmocka_unit_test(check_words_over_endless_text_are_refused),
 	};
 
-	return sodium_init() < 0 ? 1 : cmocka_run_group_tests(tests, NULL, NULL);
+	return sodium_init() < 0 ? 1 : RUN_FED_AND_HUNGRY(tests);
 }
