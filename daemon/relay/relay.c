@@ -167,7 +167,7 @@ enum cpd_error relay_add_link(struct relay *relay, uint32_t neighbour)
 
 /* ---------------------------------------------------------------- effects */
 
-/* `make allocations` sets it: any use of an array may be the one that finds no memory, not only each 32nd. */
+/* Tests of failing memory set it: any use of an array may be the one that finds no memory, not only each 32nd. */
 #ifndef RELAY_ASKS_ALWAYS
 #define RELAY_ASKS_ALWAYS false
 #endif

@@ -1,7 +1,7 @@
 /*
  * hungry.h: every test of a program again, without memory. A test is run as often as it takes: each time one allocation
  * fails within a call that HUNGRY marks, on a way on which none failed before. That call has to say so (NOMEM, or NULL),
- * and what stands after it has to hold; the rest of that run is left out. `make allocations` shows that no way was missed.
+ * and what stands after it has to hold; the rest of that run is left out.
  *
  * A test program marks calls by macros of the same name: #define link_send(...) HUNGRY(link_send(__VA_ARGS__))
  */
