@@ -122,6 +122,11 @@ def _decode(kind, data, at, end):
             else:
                 values[field.name] = numbers[0]
             continue
+        if field.type == F.TYPE_FIXED64:
+            if wire != 1:
+                raise Malformed(f"{field.name}: wire type {wire}")
+            values[field.name] = int.from_bytes(data[value[0]:value[1]], "little")
+            continue
         if wire != 2:
             raise Malformed(f"{field.name}: wire type {wire}")
         if field.message_type:
