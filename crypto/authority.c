@@ -112,7 +112,7 @@ static enum cpd_error read_authority(const char *dir, struct slice passphrase, s
 		return error;
 	if ((error = keyfile_path(dir, "authority.key", path)) != CPD_OK)
 		return error;
-	error = sealed_key_is(path) ? sealed_key_read(path, passphrase, authority->secrets->seed) : secret_read(dir, "authority.key", authority->secrets->seed);
+	error = sealed_key_is(path) ? sealed_key_read(path, passphrase, authority->secrets->seed) : secret_read(dir, "authority.key", KEYFILE_SECRET, authority->secrets->seed);
 	if (error != CPD_OK)
 		return error;
 	derive_keys(authority, public_key);

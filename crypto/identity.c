@@ -181,16 +181,16 @@ out:
 
 /* ---------------------------------------------------------------- load */
 
-static enum cpd_error read_keys(struct identity *identity)
+static enum cpd_error read_keys(struct identity *identity, enum keyfile_mode mode)
 {
 	struct secrets *secrets = identity->secrets;
 	const char *dir = identity->dir;
 	enum cpd_error error;
 
-	if ((error = secret_read(dir, "signing.key", secrets->signing_seed)) != CPD_OK)
+	if ((error = secret_read(dir, "signing.key", mode, secrets->signing_seed)) != CPD_OK)
 		return error;
-	if ((error = secret_read(dir, "sealing.key", secrets->sealing)) == CPD_OK)
-		error = secret_read(dir, "transport.key", secrets->transport);
+	if ((error = secret_read(dir, "sealing.key", mode, secrets->sealing)) == CPD_OK)
+		error = secret_read(dir, "transport.key", mode, secrets->transport);
 	if (error == CPD_OK)
 		derive_keys(identity);
 	return error;
@@ -227,19 +227,18 @@ static enum cpd_error damaged_if_missing(const char *dir, enum cpd_error error)
 	return CPD_ERR_MALFORMED;
 }
 
-enum cpd_error identity_load(const char *dir, struct identity **out, const char **problem)
+static enum cpd_error load(const char *dir, enum keyfile_mode mode, struct identity **out)
 {
 	struct identity *identity = NULL;
 	enum cpd_error error = identity_new(dir, &identity);
 
 	*out = NULL;
-	if (problem != NULL)
-		*problem = crypto_problem();
 	if (error != CPD_OK)
 		return error;
-	error = keyfile_folder_check(dir);
+	if (mode == KEYFILE_SECRET)
+		error = keyfile_folder_check(dir);
 	if (error == CPD_OK)
-		error = read_keys(identity);
+		error = read_keys(identity, mode);
 	if (error == CPD_OK)
 		error = read_state(identity);
 	if (error != CPD_OK) {
@@ -248,6 +247,53 @@ enum cpd_error identity_load(const char *dir, struct identity **out, const char 
 	}
 	*out = identity;
 	return CPD_OK;
+}
+
+enum cpd_error identity_load(const char *dir, struct identity **out, const char **problem)
+{
+	if (problem != NULL)
+		*problem = crypto_problem();
+	return load(dir, KEYFILE_SECRET, out);
+}
+
+/* ---------------------------------------------------------------- a copy from a safe */
+
+enum cpd_error identity_load_copy(const char *dir, struct identity **out)
+{
+	return load(dir, KEYFILE_PUBLIC, out);
+}
+
+/* Whoever had the machine before may have used any epoch from the copy's on, and a message of its own must not meet one
+ * of that life under the same id: some neighbours may never have heard of either. */
+static uint32_t next_life(uint32_t epoch)
+{
+	return (epoch / IDENTITY_LIFE_EPOCHS + 1) * IDENTITY_LIFE_EPOCHS;
+}
+
+enum cpd_error identity_put(struct identity *identity, const char *dir)
+{
+	char path[KEYFILE_PATH_MAX];
+	enum cpd_error error = keyfile_path(dir, "region.pub", path);
+	int lock = -1;
+
+	if (error == CPD_OK)
+		error = keyfile_folder(dir);
+	if (error == CPD_OK)
+		error = keyfile_lock(dir, &lock);
+	if (error != CPD_OK)
+		return error;
+	error = refuse_existing(dir);
+	if (error == CPD_OK && identity->is_installed)
+		error = region_anchor_save(path, &identity->anchor);
+	if (error == CPD_OK && identity->epoch > UINT32_MAX - 2 * IDENTITY_LIFE_EPOCHS)
+		error = CPD_ERR_RANGE;
+	if (error == CPD_OK) {
+		identity->epoch = next_life(identity->epoch);
+		memcpy(identity->dir, dir, strlen(dir) + 1);
+		error = write_new(identity);
+	}
+	keyfile_unlock(lock);
+	return error;
 }
 
 /* ---------------------------------------------------------------- change and read */
@@ -281,6 +327,9 @@ enum cpd_error identity_install(struct identity *identity, uint32_t node, uint32
 	if ((error = keyfile_path(identity->dir, "region.pub", path)) != CPD_OK)
 		return error;
 	if ((error = region_anchor_save(path, anchor)) != CPD_OK)
+		return error;
+	if (!identity->epoch && key_number > 1 && key_number < UINT32_MAX / IDENTITY_LIFE_EPOCHS &&
+	    (error = identity_set_epoch(identity, (key_number - 1) * IDENTITY_LIFE_EPOCHS)) != CPD_OK)
 		return error;
 	if ((error = write_numbers(identity->dir, "node", node, &key_number)) != CPD_OK)
 		return error;

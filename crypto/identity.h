@@ -18,6 +18,7 @@
 
 #define LIMIT_NETWORK 32 /* bytes of a network id: its length stands in one byte of every signature */
 #define LIMIT_ANCHOR 512 /* bytes of region.pub */
+#define IDENTITY_LIFE_EPOCHS 100 /* epochs set apart for each key, and for each life with a copy of it: a node begins few in its life */
 
 /* What everyone in a network knows: who may sign the directory. Text file region.pub. */
 struct region_anchor {
@@ -55,6 +56,11 @@ MUST_CHECK enum cpd_error identity_create(const char *dir, uint32_t node, struct
 /* NOT_FOUND (no identity there), IO, MALFORMED, STATE (a key file others may read; *problem says which
  * and the cure; valid until the next function on files on this thread). problem may be NULL. */
 MUST_CHECK enum cpd_error identity_load(const char *dir, struct identity **out, const char **problem);
+/* As identity_load, of a copy that was kept elsewhere, whatever the rights of its files: a stick has none. */
+MUST_CHECK enum cpd_error identity_load_copy(const char *dir, struct identity **out);
+/* Writes a loaded identity into DIR (0700), which is its folder from then on, with an epoch that no life of the node
+ * since the copy has reached: nobody has to tell it first. EXISTS when there are keys; IO, BUSY. */
+MUST_CHECK enum cpd_error identity_put(struct identity *identity, const char *dir);
 void identity_free(struct identity *identity);
 uint32_t identity_node(const struct identity *identity);
 uint32_t identity_epoch(const struct identity *identity);
@@ -63,7 +69,8 @@ uint32_t identity_key_number(const struct identity *identity);
 const struct region_anchor *identity_anchor(const struct identity *identity);
 /* Durably raises the epoch before it is used; never lowers (STATE). The same: nothing is done. */
 MUST_CHECK enum cpd_error identity_set_epoch(struct identity *identity, uint32_t epoch);
-/* Installs node number, key number and anchor into the folder (cpctl node install). RANGE for a 0. */
+/* Installs node number, key number and anchor into the folder (cpctl node install). Keys that never had an epoch and
+ * take the place of others begin above all epochs of those. RANGE for a 0. */
 MUST_CHECK enum cpd_error identity_install(struct identity *identity, uint32_t node, uint32_t key_number, const struct region_anchor *anchor);
 /* Fills the three public keys of a certificate. */
 void identity_public_keys(const struct identity *identity, struct certificate *out);

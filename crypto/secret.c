@@ -4,8 +4,6 @@
 #include <sodium.h>
 #include <string.h>
 
-#include "crypto/keyfile.h"
-
 #define KEY_LEN 32
 #define HEX_LEN (2 * KEY_LEN)
 
@@ -31,14 +29,14 @@ static bool hex_to_key(const char text[HEX_LEN], uint8_t key[KEY_LEN])
 	return sodium_hex2bin(key, KEY_LEN, text, HEX_LEN, NULL, &len, NULL) == 0 && len == KEY_LEN;
 }
 
-enum cpd_error secret_read(const char *dir, const char *name, uint8_t key[32])
+enum cpd_error secret_read(const char *dir, const char *name, enum keyfile_mode mode, uint8_t key[32])
 {
 	char path[KEYFILE_PATH_MAX], text[HEX_LEN + 1];
 	enum cpd_error error = keyfile_path(dir, name, path);
 	size_t len;
 
 	if (error == CPD_OK)
-		error = keyfile_read(path, KEYFILE_SECRET, (uint8_t *)text, sizeof(text), &len);
+		error = keyfile_read(path, mode, (uint8_t *)text, sizeof(text), &len);
 	if (error == CPD_ERR_TOO_LARGE ||
 	    (error == CPD_OK && (len != sizeof(text) || text[HEX_LEN] != '\n' || !hex_to_key(text, key)))) {
 		sodium_memzero(key, KEY_LEN);

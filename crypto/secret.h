@@ -6,6 +6,7 @@
 #define CPD_CRYPTO_SECRET_H
 
 #include "crypto/identity.h"
+#include "crypto/keyfile.h"
 
 /* Ed25519 secret key, 64 bytes, in locked memory of the owner. */
 const uint8_t *identity_signing_secret(const struct identity *identity);
@@ -16,8 +17,8 @@ const uint8_t *authority_signing_secret(const struct authority *authority);
 /* Guarded, locked memory, wiped by secret_free. NULL: no memory. */
 void *secret_new(size_t len);
 void secret_free(void *secret);
-/* One key file: 64 hex digits and a newline. MALFORMED names the file, not its content. */
-MUST_CHECK enum cpd_error secret_read(const char *dir, const char *name, uint8_t key[32]);
+/* One key file: 64 hex digits and a newline. MALFORMED names the file, not its content. KEYFILE_PUBLIC: whatever its rights. */
+MUST_CHECK enum cpd_error secret_read(const char *dir, const char *name, enum keyfile_mode mode, uint8_t key[32]);
 MUST_CHECK enum cpd_error secret_write(const char *dir, const char *name, const uint8_t key[32]);
 
 #endif

@@ -175,7 +175,7 @@ static bool monitor_step(void *context, int events)
 		give_up(call, "the handshake failed: another key or another protocol there");
 		break;
 	case ZMQ_EVENT_HANDSHAKE_FAILED_NO_DETAIL:
-		give_up(call, "it hung up during the handshake");
+		give_up(call, "it hung up in the handshake: new keys? import the region's update");
 		break;
 	case ZMQ_EVENT_CLOSED:
 		give_up(call, "it does not answer");

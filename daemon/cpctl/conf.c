@@ -22,13 +22,15 @@ static void write_listen(FILE *out, const struct certificate *own)
 	    "# [listen]\n# address = tcp://0.0.0.0:%d\n# accept_any_certified = yes\n\n", PORT_DEFAULT);
 }
 
-/* The coördinatiepunten this node can call, nearest guess first: those of the directory with an address. */
+/* The coördinatiepunten this node can call, nearest guess first: those of the directory with an address. Of two of
+ * them the one with the higher number calls. */
 static size_t find_hubs(const struct certificate *own, const struct directory *directory, const struct certificate *hubs[LINKS_MAX])
 {
 	size_t count = 0;
 
 	for (const struct certificate *node = directory_next(directory, 0); node && count < LINKS_MAX; node = directory_next(directory, node->node))
-		if (node->role == ROLE_ID_CP && node->node != own->node && node->address[0] && !directory_revocation(directory, node->node, node->key_number))
+		if (node->role == ROLE_ID_CP && node->node != own->node && (own->role != ROLE_ID_CP || node->node < own->node) &&
+		    node->address[0] && !directory_revocation(directory, node->node, node->key_number))
 			hubs[count++] = node;
 	return count;
 }
@@ -38,8 +40,6 @@ static void write_links(FILE *out, const struct certificate *own, const struct d
 	const struct certificate *hubs[LINKS_MAX];
 	size_t count = find_hubs(own, directory, hubs);
 
-	if (own->role == ROLE_ID_CP)
-		count = 0;       /* a CP is called */
 	fputs("# The nodes that this one calls, the best first. Addresses are numeric: names cannot be looked up\n"
 	    "# when the network is down. profile = thin for radio and satellite.\n", out);
 	for (size_t i = 0; i < count; i++)
@@ -49,6 +49,8 @@ static void write_links(FILE *out, const struct certificate *own, const struct d
 		    "# [route]\n# default = 901\n\n", out);
 		return;
 	}
+	if (own->role == ROLE_ID_CP)
+		return;          /* it knows of each node where it is homed */
 	fputs("# Where messages go that no neighbour is named for.\n[route]\ndefault = ", out);
 	for (size_t i = 0; i < count; i++)
 		fprintf(out, "%s%u", i ? ", " : "", hubs[i]->node);

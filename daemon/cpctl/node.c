@@ -78,7 +78,8 @@ int verb_node_init(struct call *call)
 /* ---------------------------------------------------------------- install */
 
 struct installation {
-	const char *state, *conf;            /* conf NULL: not wanted */
+	const char *state, *conf, *keys;     /* conf, keys NULL: not wanted */
+	bool has_copied;                     /* the identity is the copy's: it is still to be put in its place */
 	char identity_path[FILE_PATH_MAX], updates_path[FILE_PATH_MAX];
 	struct identity *identity;
 	struct kit kit;
@@ -163,6 +164,31 @@ static bool check_conf(const struct installation *installation)
 	return false;
 }
 
+/* A copy of the keys, for a machine that takes the place of one that is gone. Given again it finds them there. */
+static int take_keys(struct installation *installation)
+{
+	struct identity *copy;
+	struct certificate held = { .node = 0 }, copied = { .node = 0 };
+	enum cpd_error error = identity_load_copy(installation->keys, &copy);
+
+	if (error == CPD_ERR_NOT_FOUND)
+		return say_refused("%s holds no keys: give the copy of an identity folder", installation->keys);
+	if (error)
+		return say_crypto(installation->keys, error);
+	if (!installation->identity) {
+		installation->identity = copy;
+		installation->has_copied = true;
+		return EXIT_DONE;
+	}
+	identity_public_keys(installation->identity, &held);
+	identity_public_keys(copy, &copied);
+	identity_free(copy);
+	if (!memcmp(&held, &copied, sizeof(held)))
+		return EXIT_DONE;
+	return say_refused("%s holds other keys than %s: nothing was changed; to take those, move that folder away first", installation->identity_path,
+	    installation->keys);
+}
+
 static int prepare(struct call *call, struct installation *installation)
 {
 	enum cpd_error error;
@@ -170,10 +196,13 @@ static int prepare(struct call *call, struct installation *installation)
 	if (!file_path(installation->state, "identity", installation->identity_path) || !file_path(installation->state, "updates", installation->updates_path))
 		return EXIT_REFUSED;
 	error = identity_load(installation->identity_path, &installation->identity, NULL);
-	if (error == CPD_ERR_NOT_FOUND)
-		return say_refused("%s holds no keys: `cpctl node init` makes them, and the request for the region", installation->state);
-	if (error)
+	if (error == CPD_ERR_NOT_FOUND && !installation->keys)
+		return say_refused("%s holds no keys: `cpctl node init` makes them, and the request for the region; or give a copy of them with --keys",
+		    installation->state);
+	if (error && error != CPD_ERR_NOT_FOUND)
 		return say_crypto(installation->identity_path, error);
+	if (installation->keys && take_keys(installation) != EXIT_DONE)
+		return EXIT_REFUSED;
 	error = kit_read(call->words[1], &installation->kit);
 	if (!error)
 		error = kit_check(&installation->kit, installation->identity);
@@ -220,6 +249,15 @@ static bool write_updates(const struct installation *installation)
 	return true;
 }
 
+static bool put_keys(struct installation *installation)
+{
+	enum cpd_error error = installation->has_copied ? identity_put(installation->identity, installation->identity_path) : CPD_OK;
+
+	if (error)
+		say_crypto(installation->identity_path, error);
+	return !error;
+}
+
 /* The identity last: when it says so, the node is installed, whatever broke off before. */
 static int install(struct installation *installation)
 {
@@ -231,8 +269,8 @@ static int install(struct installation *installation)
 	if (directory_version(installation->directory) != kit->update_count)
 		return say_refused("the kit's updates have a gap: ask the region to make it again with `cpctl region kit`; nothing was changed");
 	/* The state is the daemon's; the configuration is who installs' own. */
-	if (!owner_become(installation->state) || !write_updates(installation) || !owner_leave() || !write_conf(installation) ||
-	    !owner_become(installation->state))
+	if (!file_make_folder(installation->state, 0700) || !owner_become(installation->state) || !put_keys(installation) ||
+	    !write_updates(installation) || !owner_leave() || !write_conf(installation) || !owner_become(installation->state))
 		return EXIT_REFUSED;
 	error = identity_install(installation->identity, kit->node, kit->key_number, &kit->anchor);
 	if (error)
@@ -247,7 +285,8 @@ static int install(struct installation *installation)
 
 int verb_node_install(struct call *call)
 {
-	struct installation installation = { .state = call->words[0], .conf = call_option(call, "conf") };
+	struct installation installation = { .state = call->words[0], .conf = call_option(call, "conf"),
+		.keys = call_option(call, "keys") };
 	int status = prepare(call, &installation);
 
 	if (status == EXIT_DONE)

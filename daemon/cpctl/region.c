@@ -238,6 +238,23 @@ static bool may_replace(const struct call *call, const struct directory *directo
 	return false;
 }
 
+/* A machine that takes another's place stands where that one stood, as far as nobody says otherwise. */
+static void inherit(const struct call *call, const struct directory *directory, struct certificate *certificate)
+{
+	const struct certificate *held = directory_certificate(directory, certificate->node);
+
+	if (!held || !call_has(call, "replace"))
+		return;
+	if (!call_has(call, "address"))
+		memcpy(certificate->address, held->address, sizeof(certificate->address));
+	if (!call_has(call, "municipality"))
+		memcpy(certificate->municipality, held->municipality, sizeof(certificate->municipality));
+	if (!call_has(call, "lat")) {
+		certificate->latitude_e5 = held->latitude_e5;
+		certificate->longitude_e5 = held->longitude_e5;
+	}
+}
+
 static int admit(const struct call *call, struct registry *registry, struct certificate *certificate)
 {
 	struct directory_update update = { .certificates = certificate, .certificate_count = 1 };
@@ -245,6 +262,7 @@ static int admit(const struct call *call, struct registry *registry, struct cert
 	bool was_held;
 
 	snprintf(certificate->region, sizeof(certificate->region), "%s", registry->anchor.region);
+	inherit(call, registry->directory, certificate);
 	if (!choose_key_number(registry->directory, certificate) || !may_replace(call, registry->directory, certificate))
 		return EXIT_REFUSED;
 	was_held = is_held(registry->directory, certificate);

@@ -79,7 +79,8 @@ static const struct option_rule courier_write_options[] = {
 	OPTIONS_END
 };
 static const struct option_rule courier_read_options[] = { OPTION("limit", "KIB", "the largest answer; else 10240"), OPTIONS_END };
-static const struct option_rule node_install_options[] = { OPTION("conf", "FILE", "write a first cpd.conf there too"), OPTIONS_END };
+static const struct option_rule node_install_options[] = { OPTION("conf", "FILE", "write a first cpd.conf there too"),
+	OPTION("keys", "DIR", "the copy of an identity folder to take the keys from"), OPTIONS_END };
 
 const struct verb verbs[] = {
 	{ "status", "", 0, 0, "this node, its links, its queues, the noodsteunpunten", "",
@@ -138,7 +139,7 @@ const struct verb verbs[] = {
 	  "cpctl region passphrase vr09", NULL, false, verb_region_passphrase, NULL },
 	{ "region admit", "DIR REQUEST", 2, 2, "certify a node, and make the kit it is handed",
 	  "Compare the fingerprint by telephone or in person before you hand out the kit.\nGiven again with the same words it makes the kit again; with other words it\n"
-	  "changes the certificate; with a request of new keys, and --replace, the node\ngets its next key.",
+	  "changes the certificate; with a request of new keys, and --replace, the node\ngets its next key, and keeps its address, municipality and place where none\nis given.",
 	  "cpctl region admit vr09 request.cpd --node 344003 --role nsp \\\n    --name 'NSP De Meern' --municipality GM0344\n"
 	  "cpctl region admit vr09 request.cpd --node 901 --role cp \\\n    --address tcp://192.0.2.1:5600", region_admit_options, false, verb_region_admit, NULL },
 	{ "region group", "DIR", 1, 1, "make a group, or its next version",

@@ -297,7 +297,8 @@ class Region:
         """The authority's part. The other nodes are not told: see newest_update."""
         words = ["region", "admit", self.authority, os.path.join(node.state, "request.cpd"), "--node", node.number,
                  "--role", node.role, "--name", node.name]
-        cpctl(*words, *(["--municipality", node.municipality] if node.municipality else []))
+        words += ["--municipality", node.municipality] if node.municipality else []
+        cpctl(*words, *(["--address", f"tcp://127.0.0.1:{node.port}"] if node.port else []))
 
     def make_group(self, number, name, members):
         cpctl("region", "group", self.authority, "--number", number, "--name", name, "--members", ",".join(map(str, members)))

@@ -257,6 +257,43 @@ def a_node_comes_into_a_region(folder):
 
 
 @test
+def another_machine_takes_a_node_over(folder):
+    """With new keys it stands where the first stood; with a copy of the keys it is the same node, in a later epoch."""
+    authority = make_region(folder)
+    first, request = make_node(folder, "CP Utrecht")
+    admit = ["region", "admit", authority, request, "--node", 901, "--role", "cp"]
+    expect(run(*admit, "--address", "tcp://192.0.2.1:5600", "--municipality", "GM0344", "--lat", "52.1", "--lon", "5.1"), 0, "directory 1")
+    kit = os.path.join(authority, "kits", "901.kit")
+    expect(run("node", "install", first, kit), 0)
+    second = os.path.join(folder, "second")
+    conf = os.path.join(folder, "second.conf")
+    expect(run("node", "install", second, kit, "--keys", authority), 1, "holds no keys")
+    assert not os.path.exists(second)
+    expect(run("node", "install", second, kit, "--keys", os.path.join(first, "identity"), "--conf", conf), 0, "node 901", "key 1")
+    expect(run("node", "install", second, kit, "--keys", os.path.join(first, "identity")), 0)
+    a, b = (json.loads(run("node", "show", one, "--json").stdout) for one in (first, second))
+    assert a["fingerprint"] == b["fingerprint"] and (a["epoch"], b["epoch"]) == (0, 100), (a, b)
+    assert stat.S_IMODE(os.stat(os.path.join(second, "identity", "signing.key")).st_mode) == 0o600
+    third, request = make_node(folder, "CP Utrecht, nieuw")
+    before = tree(third)
+    expect(run("node", "install", third, kit, "--keys", os.path.join(first, "identity")), 1, "other keys", "nothing was changed")
+    assert tree(third) == before
+    admit[3] = request
+    expect(run(*admit), 1, "--replace")
+    expect(run(*admit, "--replace"), 0, "key 2, directory 2")
+    expect(run("node", "install", third, kit), 0, "key 2")
+    node = [n for n in shown(authority)["nodes"] if n["number"] == 901][0]
+    assert (node["address"], node["municipality"]) == ("tcp://192.0.2.1:5600", "GM0344"), node
+    assert json.loads(run("node", "show", third, "--json").stdout)["epoch"] == 100
+    # Of two CPs the one with the higher number calls.
+    fourth, request = make_node(folder, "CP Amersfoort")
+    expect(run("region", "admit", authority, request, "--node", 902, "--role", "cp", "--address", "tcp://192.0.2.2:5600"), 0)
+    expect(run("node", "install", fourth, os.path.join(authority, "kits", "902.kit"), "--conf", conf + "2"), 0)
+    with open(conf) as low, open(conf + "2") as high:
+        assert "\n[link" not in low.read() and "[link 901]\n# CP Utrecht, nieuw\naddress = tcp://192.0.2.1:5600" in high.read()
+
+
+@test
 def a_damaged_or_foreign_kit_changes_nothing(folder):
     authority = make_region(folder)
     nsp, request = make_node(folder, "a")

@@ -321,6 +321,51 @@ static void an_installed_identity_knows_number_key_and_region(void **state)
 	identity_free(identity);
 }
 
+/* The machine that takes a node's place must not give an id a second time, whoever it can ask. */
+static void keys_that_replace_others_begin_above_all_epochs_of_those(void **state)
+{
+	struct region_anchor anchor = test_anchor();
+	struct identity *first = create("first"), *third = create("third");
+
+	(void)state;
+	assert_int_equal(identity_install(first, 344009, 1, &anchor), CPD_OK);
+	assert_int_equal(identity_epoch(first), 0);
+	assert_int_equal(identity_install(third, 344009, 3, &anchor), CPD_OK);
+	assert_int_equal(identity_epoch(third), 2 * IDENTITY_LIFE_EPOCHS);
+	assert_int_equal(identity_set_epoch(third, 2 * IDENTITY_LIFE_EPOCHS + 1), CPD_OK);
+	assert_int_equal(identity_install(third, 344009, 3, &anchor), CPD_OK);
+	assert_int_equal(identity_epoch(third), 2 * IDENTITY_LIFE_EPOCHS + 1);
+	identity_free(first);
+	identity_free(third);
+}
+
+static void a_copy_is_the_same_node_in_a_later_epoch(void **state)
+{
+	struct region_anchor anchor = test_anchor();
+	struct identity *identity = create("id"), *copy, *again;
+	struct certificate a = { .node = 0 }, b = { .node = 0 };
+
+	(void)state;
+	assert_int_equal(identity_install(identity, 344003, 1, &anchor), CPD_OK);
+	assert_int_equal(identity_set_epoch(identity, 7), CPD_OK);
+	assert_int_equal(chmod(in("id", "signing.key"), 0644), 0);   /* as a stick gives it */
+	assert_int_equal(identity_load_copy("id", &copy), CPD_OK);
+	assert_int_equal(identity_put(copy, "id"), CPD_ERR_EXISTS);
+	assert_int_equal(identity_put(copy, "new"), CPD_OK);
+	identity_free(copy);
+	assert_int_equal(load_error("new"), CPD_OK);                  /* and its files are private again */
+	assert_int_equal(identity_load("new", &again, NULL), CPD_OK);
+	identity_public_keys(identity, &a);
+	identity_public_keys(again, &b);
+	assert_memory_equal(&a, &b, sizeof(a));
+	assert_int_equal(identity_node(again), 344003);
+	assert_non_null(identity_anchor(again));
+	assert_int_equal(identity_epoch(again), IDENTITY_LIFE_EPOCHS);
+	assert_int_equal(identity_load_copy("nowhere", &copy), CPD_ERR_NOT_FOUND);
+	identity_free(again);
+	identity_free(identity);
+}
+
 static void anchor_survives_its_text_and_no_changed_byte(void **state)
 {
 	struct region_anchor anchor = test_anchor(), back;
@@ -508,6 +553,8 @@ int main(void)
 		WITH_FOLDER(the_epoch_rises_on_disk_and_never_falls),
 		WITH_FOLDER(an_epoch_that_cannot_be_written_is_not_taken),
 		WITH_FOLDER(an_installed_identity_knows_number_key_and_region),
+		WITH_FOLDER(keys_that_replace_others_begin_above_all_epochs_of_those),
+		WITH_FOLDER(a_copy_is_the_same_node_in_a_later_epoch),
 		cmocka_unit_test(anchor_survives_its_text_and_no_changed_byte),
 		cmocka_unit_test(anchor_with_names_that_break_lines_or_bounds_is_refused),
 		WITH_FOLDER(authority_is_made_once_and_loads_again),
