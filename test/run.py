@@ -93,7 +93,7 @@ def main():
         plan.append(("fuzz", [sys.executable, "test/fuzz/fuzz.py", "--seconds", "12"], 3600, None))
     for script in sorted(os.listdir("test/system")):
         if script.startswith("test_") and script.endswith(".py"):
-            plan.append((script[:-3].replace("test_", "system "), [sys.executable, os.path.join("test/system", script)], 900, None))
+            plan.append((script[:-3].replace("test_", "system "), [sys.executable, os.path.join("test/system", script)], 900, {"FULL": "1"} if FULL else None))
     for script in sorted(os.listdir("test/interop")):
         if script.endswith("_check.py"):
             plan.append((script[:-3].replace("_", " ") + " (Python)", [sys.executable, os.path.join("test/interop", script)], 300, None))
