@@ -157,7 +157,7 @@ const struct verb verbs[] = {
 	{ "node install", "STATEDIR KIT", 2, 2, "make this machine the node that its region's kit says",
 	  "Changes nothing when the kit is half, damaged, or another machine's. cpd takes\nthe updates in when it starts.",
 	  "sudo -u cpd cpctl node install /var/lib/cpd /media/stick/344003.kit \\\n    --conf /var/lib/cpd/cpd.conf", node_install_options, false, verb_node_install, NULL },
-	{ "node claim", "STATEDIR", 1, 1, "make this copy of a node the one in use, with cpd stopped",
+	{ "node claim", "STATEDIR", 1, 1, "make this copy the one in use, with cpd stopped",
 	  "For a node that was fenced, or whose keys come from the safe; the other copy\nstops when it hears of this one.",
 	  "systemctl stop cpd\ncpctl node claim /var/lib/cpd\nsystemctl start cpd", NULL, false, verb_node_claim, NULL },
 	{ "node show", "STATEDIR", 1, 1, "which node this is, and the fingerprints to compare", "", "sudo -u cpd cpctl node show /var/lib/cpd", NULL, false, verb_node_show, NULL },
