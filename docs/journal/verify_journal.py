@@ -35,7 +35,7 @@ def link(before, row):
 
 
 def fields(data):
-    """The fields of a protobuf message, each as {number: [values]}; numbers and bytes only."""
+    """The fields of a protobuf message, each as {number: [values]}; fixed numbers as their bytes."""
     found, at = {}, 0
 
     def varint():
@@ -53,14 +53,14 @@ def fields(data):
         key = varint()
         if key & 7 == 0:
             value = varint()
-        elif key & 7 == 2:
-            length = varint()
+        elif key & 7 in (1, 2, 5):
+            length = {1: 8, 5: 4}.get(key & 7) or varint()
             if at + length > len(data):
                 raise ValueError("cut off")
             value = data[at:at + length]
             at += length
         else:
-            raise ValueError("neither number nor bytes")
+            raise ValueError("a wire type that there is not")
         found.setdefault(key >> 3, []).append(value)
     return found
 
