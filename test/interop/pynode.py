@@ -20,7 +20,7 @@ class PythonNode:
         self.state = os.path.join(region.folder, str(number), "state")
         self.log = os.path.join(region.folder, str(number), "cpdpy.log")
         self.socket = os.path.join(region.sockets, f"{number}.py.sock")
-        self.process = self.wire = None
+        self.process = self.wire = self.port = None
         self.hub = None
         self.identity = Identity.make(self.state)
         with open(os.path.join(self.state, "request.cpd"), "wb") as out:
