@@ -76,8 +76,6 @@ struct courier {
 
 /* node_courier.c */
 void courier_finish(struct node *node, enum cpd_error error, const char *why);
-/* Meta: the number of the last file written. */
-MUST_CHECK enum cpd_error courier_number_load(struct node *node, uint64_t *out);
 MUST_CHECK enum cpd_error courier_mark(struct node *node);      /* lets a turn write the job's meta rows; then courier_turned */
 /* node_courier_write.c */
 void courier_write_go_on(struct node *node);

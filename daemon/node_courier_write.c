@@ -29,21 +29,6 @@ void courier_write_clear(struct courier_job *job)
 
 /* ---------------------------------------------------------------- its number */
 
-enum cpd_error courier_number_load(struct node *node, uint64_t *out)
-{
-	struct store_key key = store_key_name("courier_number");
-	uint8_t *value;
-	size_t len;
-	enum cpd_error error = node_load(node, TABLE_META, &key, &value, &len);
-
-	*out = 0;
-	if (error)
-		return error == CPD_ERR_NOT_FOUND ? CPD_OK : error;
-	error = store_value_read_u64((struct slice){ value, len }, out);
-	free(value);
-	return error;
-}
-
 /* On disk before a byte leaves: no number is given twice. One job at a time, so that the row is not under way. */
 enum cpd_error courier_write_decide(struct node *node, struct turn *turn)
 {
@@ -53,7 +38,7 @@ enum cpd_error courier_write_decide(struct node *node, struct turn *turn)
 	struct store_value value;
 	struct moment now;
 	uint64_t number;
-	enum cpd_error error = courier_number_load(node, &number);
+	enum cpd_error error = load_number(node, "courier_number", &number);
 
 	node_now(node, &now);
 	if (!error)

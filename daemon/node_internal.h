@@ -273,6 +273,7 @@ MUST_CHECK enum cpd_error reissue_decide(struct node *node, struct turn *turn, s
 
 /* node_load.c */
 MUST_CHECK enum cpd_error load_store(struct node *node, char problem[256]);
+MUST_CHECK enum cpd_error load_number(struct node *node, const char *name, uint64_t *out); /* of the meta table; absent: 0 */
 MUST_CHECK enum cpd_error load_epoch(struct node *node, char problem[256]);
 MUST_CHECK enum cpd_error load_directory(struct node *node, char problem[256]);
 void load_updates(struct node *node);                           /* node_updates.c: from STATE/updates/ */

@@ -45,7 +45,7 @@ enum cpd_error load_store(struct node *node, char problem[256])
 
 /* ---------------------------------------------------------------- meta */
 
-static enum cpd_error meta_get(struct node *node, const char *name, uint64_t *out)
+enum cpd_error load_number(struct node *node, const char *name, uint64_t *out)
 {
 	struct store_key key = store_key_name(name);
 	uint8_t *value;
@@ -98,10 +98,10 @@ enum cpd_error load_epoch(struct node *node, char problem[256])
 {
 	uint64_t stored = 0, custody_ms = 0;
 	uint32_t own = identity_epoch(node->identity);
-	enum cpd_error error = meta_get(node, "epoch", &stored);
+	enum cpd_error error = load_number(node, "epoch", &stored);
 
 	if (!error)
-		error = meta_get(node, "custody_ms", &custody_ms);
+		error = load_number(node, "custody_ms", &custody_ms);
 	if (!error && stored > UINT32_MAX - 1)
 		error = CPD_ERR_RANGE;
 	clock_start(&node->clock, (int64_t)custody_ms, node->config->clock_quality);
@@ -309,24 +309,24 @@ static enum cpd_error counters_get(struct node *node)
 	struct store_key none = { .len = 0 }, found;
 	uint8_t *value;
 	size_t len;
-	enum cpd_error error = meta_get(node, "next_sequence", &stored->next_sequence);
+	enum cpd_error error = load_number(node, "next_sequence", &stored->next_sequence);
 
 	if (!error)
-		error = meta_get(node, "next_row", &stored->next_row);
+		error = load_number(node, "next_row", &stored->next_row);
 	if (!error)
-		error = meta_get(node, "next_inbox", &stored->next_inbox);
+		error = load_number(node, "next_inbox", &stored->next_inbox);
 	if (!error)
-		error = meta_get(node, "receipt_counter", &stored->receipt_counter);
+		error = load_number(node, "receipt_counter", &stored->receipt_counter);
 	if (!error)
-		error = meta_get(node, "presence_counter", &stored->presence_counter);
+		error = load_number(node, "presence_counter", &stored->presence_counter);
 	if (!error)
-		error = meta_get(node, "floor", &stored->floor);
+		error = load_number(node, "floor", &stored->floor);
 	if (!error)
 		error = floors_get(node);
 	if (!error)
 		error = read_get(node);
 	if (!error)
-		error = meta_get(node, "next_journal", &node->stored_news);
+		error = load_number(node, "next_journal", &node->stored_news);
 	node->next_news = node->stored_news ? node->stored_news : 1;
 	if (!error && !store_seek_last(node->store, TABLE_JOURNAL, &none, &found, &value, &len)) {
 		free(value);
