@@ -34,9 +34,9 @@ GEN_C     := $(GEN:%=$(BUILD)/gen/%.pb-c.c)
 GEN_H     := $(GEN:%=$(BUILD)/gen/%.pb-c.h)
 PROTO_C   := $(addprefix proto/,$(addsuffix .c,\
              arena body body_path body_rules checkwords courier custody directory directory_update error frame kind \
-             leaf link link_receive link_send message presence receipt text trailer tree types wire))
+             leaf link link_receive link_send message presence receipt sealed text trailer tree types wire))
 CRYPTO_C  := $(addprefix crypto/,$(addsuffix .c,\
-             anchor authority backup claim courier crypto identity keyfile kit passphrase region secret sign verify))
+             anchor authority backup claim courier crypto identity keyfile kit passphrase region seal secret sign verify))
 STORE_C   := $(addprefix store/,$(addsuffix .c,\
              batch check copy depth file key migrate pages read salvage store value writer))
 RELAY_C   := $(addprefix daemon/relay/,$(addsuffix .c,\

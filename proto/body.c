@@ -282,3 +282,17 @@ enum cpd_error body_validate(message_kind kind, struct slice body, bool strict, 
 		return fault(&inspection, CPD_ERR_TOO_LARGE, "is %zu bytes long and may be %d: shorten the texts", body.len, LIMIT_BODY);
 	return inspect_bytes(&inspection, descriptor, body);
 }
+
+enum cpd_error body_sealed_validate(message_kind kind, uint32_t audience, struct slice content, bool strict, struct body_problem *problem)
+{
+	const ProtobufCMessageDescriptor *descriptor = body_sealed_descriptor(kind, audience);
+	struct body_problem unasked;
+	struct inspection inspection = { strict, problem ? problem : &unasked, 0 };
+
+	memset(inspection.problem, 0, sizeof(*inspection.problem));
+	if (!descriptor)
+		return fault(&inspection, CPD_ERR_NOT_FOUND, "is for an audience that this version does not know");
+	if (content.len > LIMIT_SEALED_CONTENT)
+		return fault(&inspection, CPD_ERR_TOO_LARGE, "is %zu bytes long and may be %d: shorten the texts", content.len, LIMIT_SEALED_CONTENT);
+	return inspect_bytes(&inspection, descriptor, content);
+}

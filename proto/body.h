@@ -21,6 +21,8 @@ struct body_problem {
 
 /* NULL when this version has no schema for the kind's body. */
 const ProtobufCMessageDescriptor *body_descriptor(message_kind kind);
+/* The same of what is inside a sealed part of such a message; audience: proto/sealed.h. */
+const ProtobufCMessageDescriptor *body_sealed_descriptor(message_kind kind, uint32_t audience);
 
 /* strict: as its author, refuses enum values and fields this version does not know and the values
  * that only say "unknown" where the schema wants an answer. Not strict: as its receiver, lets those
@@ -29,6 +31,10 @@ const ProtobufCMessageDescriptor *body_descriptor(message_kind kind);
  * TOO_LARGE: above LIMIT_BODY, or unpacking asks more than the arena's budget; MALFORMED; MISSING; RANGE: a number,
  * length, count or a rule between fields; TEXT; NOMEM: no word on the body. */
 MUST_CHECK enum cpd_error body_validate(message_kind kind, struct slice body, bool strict,
+    struct body_problem *problem);
+
+/* The same for what is inside a sealed part. */
+MUST_CHECK enum cpd_error body_sealed_validate(message_kind kind, uint32_t audience, struct slice content, bool strict,
     struct body_problem *problem);
 
 /* ---- body_rules.c: the bounds as data ---- */

@@ -137,6 +137,17 @@ static const struct body_rule emergency_call_rules[] = {
 	RULE_LOCAL,
 };
 
+static const struct body_rule call_contact_rules[] = {
+	RULE_TEXT("name", 80, RULE_FILLED),
+	RULE_TEXT("contact", 120, RULE_FILLED),
+};
+
+static const struct body_rule call_care_rules[] = {
+	RULE_TEXT("address", 120, RULE_FILLED),
+	RULE_TEXT("equipment", 160, RULE_FILLED),
+	RULE_TEXT("health", LINE, RULE_FILLED | RULE_LINES),
+};
+
 static const struct body_rule emergency_progress_rules[] = {
 	RULE_ENUM("step", RULE_KNOWN),
 	RULE_TEXT("text", LINE, RULE_LINES),
@@ -228,6 +239,16 @@ static enum cpd_error check_emergency_call(const ProtobufCMessage *message, bool
 	return CPD_OK;
 }
 
+/* All fields are texts: nothing at all needs no seal. What a later version put there counts. */
+static enum cpd_error check_not_empty(const ProtobufCMessage *message, bool strict, struct body_problem *problem)
+{
+	(void)strict;
+	for (unsigned i = 0; i < message->descriptor->n_fields; i++)
+		if (*(char *const *)(const void *)((const uint8_t *)message + message->descriptor->fields[i].offset))
+			return CPD_OK;
+	return message->n_unknown_fields ? CPD_OK : fault(problem, CPD_ERR_MISSING, "", "is empty: fill in a field, or leave it out");
+}
+
 /* ---- the tables together ---- */
 
 #define SCHEMA(name, table, function) { &cpd__##name##__descriptor, table, COUNT(table), function }
@@ -242,6 +263,8 @@ static const struct body_schema schemas[] = {
 	SCHEMA(point, point_rules, NULL),
 	SCHEMA(situation_report, situation_report_rules, check_situation_report),
 	SCHEMA(emergency_call, emergency_call_rules, check_emergency_call),
+	SCHEMA(call_contact, call_contact_rules, check_not_empty),
+	SCHEMA(call_care, call_care_rules, check_not_empty),
 	SCHEMA(emergency_progress, emergency_progress_rules, NULL),
 	SCHEMA(instruction, instruction_rules, NULL),
 	SCHEMA(text, text_rules, NULL),
@@ -255,6 +278,14 @@ static const struct { message_kind kind; const ProtobufCMessageDescriptor *descr
 	{ CPD__KIND__KIND_INSTRUCTION, &cpd__instruction__descriptor },
 	{ CPD__KIND__KIND_TEXT, &cpd__text__descriptor },
 };
+
+const ProtobufCMessageDescriptor *body_sealed_descriptor(message_kind kind, uint32_t audience)
+{
+	if (kind != CPD__KIND__KIND_EMERGENCY_CALL)
+		return NULL;
+	return audience == CPD__AUDIENCE__AUDIENCE_CONTACT ? &cpd__call_contact__descriptor :
+	    audience == CPD__AUDIENCE__AUDIENCE_CARE ? &cpd__call_care__descriptor : NULL;
+}
 
 const ProtobufCMessageDescriptor *body_descriptor(message_kind kind)
 {

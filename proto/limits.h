@@ -80,5 +80,9 @@
 #define LIMIT_COURIER_MIN (64 * 1024)
 #define LIMIT_COURIER_READERS 1024
 #define LIMIT_COURIER_ITEMS 65536
+/* Sealed parts of one message that are looked at, and the readers of one: each costs 53 bytes on every link. */
+#define LIMIT_SEALED_PARTS 4
+#define LIMIT_SEALED_READERS 64
+#define LIMIT_SEALED_CONTENT 2048  /* what is inside, before it is padded */
 
 #endif

@@ -13,6 +13,7 @@
 #define FIELD_SIGNED 1   /* Envelope */
 #define FIELD_BODY 10    /* Message */
 #define FIELD_AUTHOR 14
+#define FIELD_SEALED 16
 
 /* A kind of a later version that names no lifetime: as long as the region plans to be without power. */
 #define LIFETIME_UNKNOWN_S (72 * 3600)
@@ -202,6 +203,19 @@ static enum cpd_error large_from_wire(const Cpd__LargeBody *wire, struct header 
 	return CPD_OK;
 }
 
+/* Where they stand in the bytes, in their order. What is in them is for their readers to judge: who passes them on cannot open them. */
+static void sealed_from_bytes(struct slice bytes, struct header *out)
+{
+	while (out->sealed_count < LIMIT_SEALED_PARTS) {
+		struct slice part = wire_find(bytes, FIELD_SEALED);
+
+		if (!part.data)
+			return;
+		out->sealed[out->sealed_count++] = part;
+		bytes = (struct slice){ part.data + part.len, (size_t)(bytes.data + bytes.len - part.data) - part.len };
+	}
+}
+
 static enum cpd_error header_from_wire(const Cpd__Message *wire, struct slice bytes, struct header *out)
 {
 	enum cpd_error error;
@@ -213,6 +227,7 @@ static enum cpd_error header_from_wire(const Cpd__Message *wire, struct slice by
 	out->lifetime_s = wire->has_lifetime_s ? wire->lifetime_s : lifetime_default(wire->kind);
 	out->body = wire_find(bytes, FIELD_BODY);
 	out->author = wire_find(bytes, FIELD_AUTHOR);
+	sealed_from_bytes(bytes, out);
 	error = destinations_from_wire(wire, out);
 	if (!error)
 		error = reference_from_wire(wire->in_reply_to, wire->origin, &out->in_reply_to);
@@ -331,11 +346,14 @@ enum cpd_error message_encode_signed(const struct header *header, uint8_t *buf, 
 	Cpd__LargeBody large = CPD__LARGE_BODY__INIT;
 	uint32_t nodes[LIMIT_DESTINATION_NODES], groups[2 * LIMIT_DESTINATION_GROUPS];
 	char author[LIMIT_FUNCTION + 1] = "";
+	ProtobufCBinaryData sealed[LIMIT_SEALED_PARTS];
 	enum cpd_error error = header_validate(header);
 
 	*len = 0;
 	if (error)
 		return error;
+	if (header->sealed_count > LIMIT_SEALED_PARTS)
+		return CPD_ERR_TOO_LARGE;
 	scalars_to_wire(header, &wire);
 	for (size_t i = 0; i < header->node_count; i++)
 		nodes[i] = header->nodes[i];
@@ -359,6 +377,10 @@ enum cpd_error message_encode_signed(const struct header *header, uint8_t *buf, 
 		large.root = wire_bytes((struct slice){ header->large_root, ROOT_LEN });
 		wire.large = &large;
 	}
+	for (size_t i = 0; i < header->sealed_count; i++)
+		sealed[i] = wire_bytes(header->sealed[i]);
+	wire.sealed = sealed;
+	wire.n_sealed = header->sealed_count;
 	return wire_pack(&wire.base, buf, LIMIT_ENVELOPE, len);
 }
 

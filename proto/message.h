@@ -47,6 +47,8 @@ struct header {
 	struct slice body;               /* encoded body; data NULL for a large one */
 	uint32_t large_length;           /* 0: not large */
 	uint8_t large_root[32];
+	struct slice sealed[LIMIT_SEALED_PARTS]; /* encoded SealedParts (proto/sealed.h), as they came; more than these are only passed on */
+	size_t sealed_count;
 };
 
 struct message_signature {

@@ -28,6 +28,7 @@ const struct fuzz_target fuzz_targets[] = {
 	TARGET(identity, 2048, true),
 	TARGET(backup, 2048, false),
 	TARGET(courier, 4096, false),
+	TARGET(sealed, 8192, false),
 	TARGET(rows, 4096, false),
 	TARGET(pages, 256, true),
 	TARGET(salvage, 256, true),

@@ -33,6 +33,8 @@ FUZZ_TARGET(identity);
 FUZZ_TARGET(backup);
 /* target_courier.c */
 FUZZ_TARGET(courier);
+/* target_sealed.c */
+FUZZ_TARGET(sealed);
 /* target_store.c */
 FUZZ_TARGET(rows);
 FUZZ_TARGET(pages);

@@ -12,7 +12,7 @@ sys.path.insert(0, HERE)
 from cpdpy.debian import require  # noqa: E402
 
 require()
-from cpdpy import bodies, courier, crypto, joining, rules, strict, tree  # noqa: E402
+from cpdpy import bodies, courier, crypto, joining, rules, sealing, strict, tree  # noqa: E402
 from cpdpy.crypto import Keys, fingerprint, hash8, signed_over, verify  # noqa: E402
 from cpdpy.schema import CLASSES, LEVEL_NAMES  # noqa: E402
 
@@ -205,6 +205,29 @@ def check_courier(data):
     check(not taken, f"{taken} changed courier files were taken")
 
 
+def check_sealed(data, made, keys):
+    def opened(message, raw, who, number=1, network=data["network"]):
+        try:
+            return sealing.open_part(message, raw, network, int(who), number, bytes.fromhex(keys[who]["sealing_secret"]))
+        except (sealing.Refused, strict.Malformed):
+            return None
+
+    for one in data["sealed"]:
+        message, raw, inside = rules.message(made[one["message"]][1].signed), made[one["part"]][0], made[one["inside"]][0]
+        part = made[one["part"]][1]
+        check(raw in message.sealed, f"{one['part']} stands in its message")
+        check(sealing.bound(message, part, data["network"]).hex() == one["bound"], f"what {one['part']} is bound to")
+        for who in ("901", "911", "344003"):
+            check(opened(message, raw, who) == (inside if int(who) in part.readers[::2] else None), f"{one['part']} for {who}")
+        check(opened(message, raw, "911", number=2) is None and opened(message, raw, "911", network="xx") is None, f"{one['part']}: another key or network")
+        other = rules.message(made["call"][1].signed)
+        check(opened(other, raw, "911") is None, f"{one['part']} opens in another message")
+        changed = sum(opened(message, raw[:at] + bytes([raw[at] ^ 1]) + raw[at + 1:], "911") is not None for at in range(len(raw)))
+        cut = sum(opened(message, raw[:at], "911") is not None for at in range(len(raw)))
+        # The keys of other readers are not 911's to judge.
+        check(changed <= 48 * (len(part.readers) // 2 - 1) and not cut, f"{one['part']}: {changed} changed and {cut} cut ones open")
+
+
 def main():
     with open(os.path.join(TOP, "test", "vectors", "protocol.json")) as text:
         data = json.load(text)
@@ -216,6 +239,7 @@ def main():
     check_judged(data)
     check_signatures()
     check_courier(data)
+    check_sealed(data, made, keys)
     print(f"{passed} passed, {failed} failed")
     return 1 if failed else 0
 

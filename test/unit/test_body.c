@@ -256,6 +256,29 @@ static void every_field_of_every_body_has_its_rule(void **state)
 	}
 }
 
+static void what_is_inside_a_sealed_part_has_its_rules(void **state)
+{
+	/* Fields 1 and 2 of a contact, of 2 and 81 characters; nothing; a field of a later version. */
+	static const uint8_t good[] = "\x0a\x02Jo", later[] = "\x4a\x01x", empty[] = "\x0a\x00";
+	uint8_t long_name[83] = { 0x0a, 81 };
+	struct body_problem problem;
+
+	(void)state;
+	check_rules_of(body_sealed_descriptor(3, 1));
+	check_rules_of(body_sealed_descriptor(3, 2));
+	assert_null(body_sealed_descriptor(3, 3));
+	assert_null(body_sealed_descriptor(6, 1));
+	memset(long_name + 2, 'x', 81);
+	assert_int_equal(body_sealed_validate(3, 1, (struct slice){ good, 4 }, true, NULL), CPD_OK);
+	assert_int_equal(body_sealed_validate(3, 1, (struct slice){ long_name, 83 }, true, &problem), CPD_ERR_RANGE);
+	assert_string_equal(problem.field, "name");
+	assert_int_equal(body_sealed_validate(3, 1, (struct slice){ empty, 2 }, true, &problem), CPD_ERR_MISSING);
+	assert_int_equal(body_sealed_validate(3, 2, (struct slice){ good, 0 }, true, &problem), CPD_ERR_MISSING);
+	assert_int_equal(body_sealed_validate(3, 2, (struct slice){ later, 3 }, false, NULL), CPD_OK);
+	assert_int_equal(body_sealed_validate(3, 2, (struct slice){ later, 3 }, true, NULL), CPD_ERR_RANGE);
+	assert_int_equal(body_sealed_validate(3, 9, (struct slice){ good, 4 }, false, NULL), CPD_ERR_NOT_FOUND);
+}
+
 static void a_kind_without_a_schema_is_told(void **state)
 {
 	struct body_problem problem;
@@ -578,6 +601,7 @@ int main(void)
 		cmocka_unit_test_setup(good_bodies_pass_both_ways, set_up),
 		cmocka_unit_test(every_field_of_every_body_has_its_rule),
 		cmocka_unit_test(a_kind_without_a_schema_is_told),
+		cmocka_unit_test(what_is_inside_a_sealed_part_has_its_rules),
 		cmocka_unit_test_setup(each_fault_is_refused_by_field_and_with_what_to_do, set_up),
 		cmocka_unit_test_setup(any_one_way_to_name_the_place_is_enough, set_up),
 		cmocka_unit_test_setup(texts_at_their_bound_pass_counted_in_characters, set_up),

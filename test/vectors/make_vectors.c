@@ -12,6 +12,7 @@
 #include <string.h>
 
 #include "crypto/region.h"
+#include "crypto/seal.h"
 #include "proto/body.h"
 #include "proto/body.pb-c.h"
 #include "proto/checkwords.h"
@@ -274,6 +275,80 @@ static void make_call(struct bytes *envelope)
 	    "nodes", 901, "kind", 3, "flags", 67, "created_s", (int)CREATED, "body", hex_of(&body)),
 	    json_pack("{s:s,s:s,s:s,s:s,s:i,s:i,s:i,s:s,s:i}", "id", "344003/2/118", "precedence", "FLASH", "mode", "REAL", "closing_level", "DONE",
 	    "clock_quality", 2, "confidentiality", 0, "entry_mode", 0, "kind_name", "emergency-call", "lifetime_s", 259200), envelope);
+}
+
+/* A call with a part for its addressees and one for the desk. The keys are the digests of texts, as those of the nodes. */
+static json_t *make_sealed(void)
+{
+	static const struct { const char *name, *type; uint32_t audience; size_t reader_count; const char *field[2], *text[2]; } rows[] = {
+		{ "call-contact", "CallContact", AUDIENCE_ID_CONTACT, 3, { "name", "contact" }, { "J. de Wit", "06 12345678" } },
+		{ "call-care", "CallCare", AUDIENCE_ID_CARE, 2, { "equipment", "health" }, { "beademing, accu tot 15.30", "kan niet liggen" } },
+	};
+	const struct spoken_call spoken = { 42, 4, 1, "3512JE", "12", NULL };
+	const struct certificate certificates[] = { certificate_of(&cp, ROLE_ID_CP, "CP"), certificate_of(&desk, ROLE_ID_DESK, "desk"), certificate_of(&nsp, ROLE_ID_NSP, "NSP") };
+	struct header header = { .id = { 344003, 2, 119 }, .nodes = { 901, 911 }, .node_count = 2, .kind = 3, .precedence = PRECEDENCE_FLASH,
+		.clock_quality = CLOCK_NTP, .closing_level = LEVEL_DONE, .created_s = CREATED, .lifetime_s = 259200 };
+	json_t *made = json_array();
+	static struct bytes parts[2], content, body, envelope;
+	uint32_t words;
+
+	must(!check_words_bits(&spoken, crypto_digest, &words), "check words");
+	body.len = 0;
+	{
+		Cpd__EmergencyCall call = CPD__EMERGENCY_CALL__INIT;
+
+		call.number = 42;
+		call.check_words = words;
+		call.services = 4;
+		call.nature = CPD__NATURE__MEDICAL;
+		call.postcode = (char *)(uintptr_t)"3512JE";
+		call.house_number = (char *)(uintptr_t)"12";
+		call.caller_waits = true;
+		body.len = cpd__emergency_call__pack(&call, body.data);
+	}
+	header.body = slice_of(&body);
+	for (size_t i = 0; i < 2; i++) {
+		const struct certificate *readers[3] = { &certificates[i ? 1 : 0], &certificates[i ? 2 : 1], &certificates[2] };
+		uint8_t key[32], secret[32], bound[LIMIT_SEALED_BOUND];
+		char text[64];
+		struct sealed_part part;
+		json_t *pairs = json_array();
+		size_t bound_len;
+
+		/* Two texts, fields 1 and 2, or 2 and 3. */
+		content.len = 0;
+		for (size_t j = 0; j < 2; j++) {
+			content.data[content.len++] = (uint8_t)((i + j + 1) << 3 | 2);
+			content.data[content.len++] = (uint8_t)strlen(rows[i].text[j]);
+			memcpy(content.data + content.len, rows[i].text[j], strlen(rows[i].text[j]));
+			content.len += strlen(rows[i].text[j]);
+		}
+		must(!body_sealed_validate(3, rows[i].audience, slice_of(&content), true, NULL), rows[i].name);
+		snprintf(text, sizeof(text), "cpd vectors %s content", rows[i].name);
+		crypto_digest(key, 32, (const uint8_t *)text, strlen(text));
+		snprintf(text, sizeof(text), "cpd vectors %s ephemeral", rows[i].name);
+		crypto_digest(secret, 32, (const uint8_t *)text, strlen(text));
+		must(!seal_part_with(&header, NETWORK, rows[i].audience, readers, rows[i].reader_count, slice_of(&content), key, secret,
+		    parts[i].data, &parts[i].len), rows[i].name);
+		must(!sealed_part_decode(slice_of(&parts[i]), &part), rows[i].name);
+		must(!sealed_part_bound(&part, &header, NETWORK, bound, &bound_len), rows[i].name);
+		vector(rows[i].name, rows[i].type, &content, json_pack("{s:s,s:s}", rows[i].field[0], rows[i].text[0], rows[i].field[1], rows[i].text[1]));
+		for (size_t j = 0; j < part.reader_count; j++) {
+			json_array_append_new(pairs, json_integer((json_int_t)part.readers[j].node));
+			json_array_append_new(pairs, json_integer((json_int_t)part.readers[j].key_number));
+		}
+		snprintf(text, sizeof(text), "%s-sealed", rows[i].name);
+		vector(text, "SealedPart", &parts[i], json_pack("{s:i,s:o,s:s,s:s,s:s}", "audience", (int)rows[i].audience, "readers", pairs,
+		    "ephemeral", hex(part.ephemeral, 32), "keys", hex(part.keys.data, part.keys.len), "content", hex(part.content.data, part.content.len)));
+		header.sealed[header.sealed_count++] = slice_of(&parts[i]);
+		json_array_append_new(made, json_pack("{s:s,s:s,s:s,s:s,s:s,s:s}", "message", "sealed-call", "part", text, "inside", rows[i].name,
+		    "content_key", hex(key, 32), "ephemeral_secret", hex(secret, 32), "bound", hex(bound, bound_len)));
+	}
+	vector_message("sealed-call", &nsp, &header, json_pack("{s:i,s:i,s:i,s:[i,i],s:i,s:i,s:i,s:s,s:[s,s]}", "origin", 344003, "epoch", 2, "sequence", 119,
+	    "nodes", 901, 911, "kind", 3, "flags", 67, "created_s", (int)CREATED, "body", hex_of(&body), "sealed", hex_of(&parts[0]), hex_of(&parts[1])),
+	    json_pack("{s:s,s:s,s:s,s:s,s:i,s:i,s:i,s:s,s:i}", "id", "344003/2/119", "precedence", "FLASH", "mode", "REAL", "closing_level", "DONE",
+	    "clock_quality", 2, "confidentiality", 0, "entry_mode", 0, "kind_name", "emergency-call", "lifetime_s", 259200), &envelope);
+	return made;
 }
 
 static void make_text(void)
@@ -608,7 +683,7 @@ static json_t *make_judged(void)
 static char *vectors_make(void)
 {
 	static struct bytes introduction, envelope, item, receipt, presence;
-	json_t *keys = json_array(), *root;
+	json_t *keys = json_array(), *sealed, *root;
 	char *text;
 
 	vectors = json_array();
@@ -624,9 +699,10 @@ static char *vectors_make(void)
 	make_receipts(&receipt);
 	make_presence(&presence);
 	make_frames(&item, &receipt, &presence, &introduction);
-	root = json_pack("{s:s,s:s,s:o,s:o,s:o,s:o,s:o,s:o,s:o}", "what", "Byte vectors of docs/PROTOCOL.md, made by test/vectors/make_vectors.c. "
+	sealed = make_sealed();
+	root = json_pack("{s:s,s:s,s:o,s:o,s:o,s:o,s:o,s:o,s:o,s:o}", "what", "Byte vectors of docs/PROTOCOL.md, made by test/vectors/make_vectors.c. "
 	    "fields: as decoded, names of the .proto files, bytes in hex, enumerations as numbers.", "network", NETWORK, "keys", keys, "vectors", vectors,
-	    "fingerprints", make_fingerprints(), "levels", make_levels(), "kinds", make_kinds(), "check_words", make_words(), "judged", make_judged());
+	    "fingerprints", make_fingerprints(), "levels", make_levels(), "kinds", make_kinds(), "check_words", make_words(), "judged", make_judged(), "sealed", sealed);
 	must(root, "root");
 	text = json_dumps(root, JSON_INDENT(1));
 	json_decref(root);
