@@ -69,6 +69,24 @@ static enum cpd_error header_groups(const struct node *node, const struct author
 	return CPD_OK;
 }
 
+/* What is held here under that id is what is meant. Where nothing is, the id alone has to do. */
+static enum cpd_error header_supersedes(struct node *node, const struct message_id *old, struct header *header)
+{
+	struct custody custody;
+	enum cpd_error error;
+
+	header->supersedes = *old;
+	if (!old->sequence || old->origin != node->self)
+		return CPD_OK;                           /* none; or somebody else's, which it stops nowhere */
+	error = node_load_custody(node, old, &custody);
+	if (!error) {
+		header->supersedes_hash = custody.hash;
+		header->has_supersedes_hash = true;
+	}
+	custody_clear(&custody);
+	return error == CPD_ERR_NOMEM || error == CPD_ERR_IO ? error : CPD_OK;
+}
+
 static enum cpd_error header_fill(struct node *node, const struct author_request *request, const struct moment *now,
     struct header *header, const char **why)
 {
@@ -98,12 +116,13 @@ static enum cpd_error header_fill(struct node *node, const struct author_request
 	header->created_s = now->wall_ms > 0 ? (uint32_t)(now->wall_ms / 1000) : 0;
 	header->lifetime_s = request->lifetime_s ? request->lifetime_s : kind->lifetime_s;
 	header->in_reply_to = request->in_reply_to;
-	header->supersedes = request->supersedes;
 	header->incident = request->incident;
 	header->author = (struct slice){ (const uint8_t *)request->author, strlen(request->author) };
 	header->node_count = request->node_count;
 	memcpy(header->nodes, request->nodes, request->node_count * sizeof(header->nodes[0]));
-	error = check_nodes(node, request, kind, why);
+	error = header_supersedes(node, &request->supersedes, header);
+	if (!error)
+		error = check_nodes(node, request, kind, why);
 	if (!error)
 		error = header_groups(node, request, header, why);
 	if (error)

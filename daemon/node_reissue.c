@@ -1,6 +1,7 @@
 /*
  * node_reissue.c: the same words under a new id, when their id is taken by other content elsewhere
- * (this disk was an older copy of itself). The old message is superseded by the new one.
+ * (this disk was an older copy of itself). The old message is superseded by the new one; the other content,
+ * which waits elsewhere under that id and is nowhere here, is not: the hash tells them apart.
  */
 #include <stdlib.h>
 #include <string.h>
@@ -71,6 +72,8 @@ enum cpd_error reissue_decide(struct node *node, struct turn *turn, struct work 
 	header = message.header;
 	header.id = (struct message_id){ node->self, node->epoch, relay_next_sequence(node->relay) };
 	header.supersedes = work->reissue;
+	header.supersedes_hash = crypto_hash8(message.signed_bytes);
+	header.has_supersedes_hash = true;
 	if (!error && header.large_length)
 		error = large_again(node, turn, work, &header);
 	if (!error)

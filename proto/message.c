@@ -167,12 +167,22 @@ static enum cpd_error reference_from_wire(const Cpd__Reference *wire, uint32_t o
 {
 	if (!wire)
 		return CPD_OK;
-	if (wire->sequence == 0)
+	if (wire->sequence == 0 || (wire->has_hash && wire->hash.len != HASH8_LEN))
 		return CPD_ERR_MALFORMED; /* absent is how a message says "none" */
 	out->origin = wire->has_origin ? wire->origin : origin;
 	out->epoch = wire->epoch;
 	out->sequence = wire->sequence;
 	return CPD_OK;
+}
+
+static enum cpd_error supersedes_from_wire(const Cpd__Reference *wire, uint32_t origin, struct header *out)
+{
+	enum cpd_error error = reference_from_wire(wire, origin, &out->supersedes);
+
+	out->has_supersedes_hash = !error && wire && wire->has_hash;
+	if (out->has_supersedes_hash)
+		memcpy(out->supersedes_hash.bytes, wire->hash.data, HASH8_LEN);
+	return error;
 }
 
 static enum cpd_error destinations_from_wire(const Cpd__Message *wire, struct header *out)
@@ -232,7 +242,7 @@ static enum cpd_error header_from_wire(const Cpd__Message *wire, struct slice by
 	if (!error)
 		error = reference_from_wire(wire->in_reply_to, wire->origin, &out->in_reply_to);
 	if (!error)
-		error = reference_from_wire(wire->supersedes, wire->origin, &out->supersedes);
+		error = supersedes_from_wire(wire->supersedes, wire->origin, out);
 	if (!error)
 		error = reference_from_wire(wire->incident, wire->origin, &out->incident);
 	if (!error)
@@ -321,6 +331,17 @@ static Cpd__Reference *reference_to_wire(const struct message_id *id, uint32_t o
 	return out;
 }
 
+static Cpd__Reference *supersedes_to_wire(const struct header *header, Cpd__Reference *out)
+{
+	Cpd__Reference *wire = reference_to_wire(&header->supersedes, header->id.origin, out);
+
+	if (wire && header->has_supersedes_hash) {
+		wire->has_hash = true;
+		wire->hash = wire_bytes((struct slice){ header->supersedes_hash.bytes, HASH8_LEN });
+	}
+	return wire;
+}
+
 static void scalars_to_wire(const struct header *header, Cpd__Message *out)
 {
 	const struct kind *kind = kind_find(header->kind);
@@ -366,7 +387,7 @@ enum cpd_error message_encode_signed(const struct header *header, uint8_t *buf, 
 	wire.groups = groups;
 	wire.n_groups = 2 * header->group_count;
 	wire.in_reply_to = reference_to_wire(&header->in_reply_to, header->id.origin, &in_reply_to);
-	wire.supersedes = reference_to_wire(&header->supersedes, header->id.origin, &supersedes);
+	wire.supersedes = supersedes_to_wire(header, &supersedes);
 	wire.incident = reference_to_wire(&header->incident, header->id.origin, &incident);
 	if (header->author.len) {
 		memcpy(author, header->author.data, header->author.len);

@@ -42,6 +42,8 @@ struct header {
 	uint32_t lifetime_s;             /* filled in from the kind when absent on the wire */
 	struct message_id in_reply_to;   /* sequence 0: none */
 	struct message_id supersedes;
+	bool has_supersedes_hash;        /* only the message with this hash8 under that id is meant: other words stay */
+	struct hash8 supersedes_hash;
 	struct message_id incident;
 	struct slice author;             /* UTF-8 function; len 0: none */
 	struct slice body;               /* encoded body; data NULL for a large one */

@@ -568,7 +568,7 @@ bool accept_take(struct relay *relay, const struct message *message, const struc
 		deliver_here(relay, custody, header, trailer->retry);
 	enqueue_marked(relay, custody);
 	if (header->supersedes.sequence && header->supersedes.origin == header->id.origin && is_new)
-		supersede(relay, &header->supersedes);
+		supersede(relay, header);
 	if (custody->flags & CUSTODY_IS_ORIGIN)
 		origin_check(relay, custody);
 	origin_timer(relay, custody);

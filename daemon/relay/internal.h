@@ -228,6 +228,6 @@ void handle_carried(struct relay *relay);
 
 /* operate.c */
 enum cpd_error handle_operate(struct relay *relay);
-void supersede(struct relay *relay, const struct message_id *old);
+void supersede(struct relay *relay, const struct header *newer);
 
 #endif

@@ -1,6 +1,8 @@
 /* operate.c: a person's acts on messages held here. */
 #include "daemon/relay/internal.h"
 
+#include <string.h>
+
 static enum cpd_error act_on_delivered(struct relay *relay, struct custody *custody, enum level level)
 {
 	const struct relay_event *event = relay->event;
@@ -96,12 +98,18 @@ enum cpd_error handle_operate(struct relay *relay)
 	return CPD_ERR_USAGE;
 }
 
-/* A newer message of the same origin takes the place of an older one: what still waits of it stops. */
-void supersede(struct relay *relay, const struct message_id *old)
+/* An id that an origin gave twice, because its disk was put back, stands for other words here than there. */
+static bool is_meant(const struct custody *custody, const struct header *newer)
 {
-	struct custody *custody = custody_of(relay, old);
+	return !newer->has_supersedes_hash || !memcmp(&custody->hash, &newer->supersedes_hash, sizeof(custody->hash));
+}
 
-	if (!custody || custody->flags & CUSTODY_IS_SUPERSEDED)
+/* A newer message of the same origin takes the place of an older one: what still waits of it stops. */
+void supersede(struct relay *relay, const struct header *newer)
+{
+	struct custody *custody = custody_of(relay, &newer->supersedes);
+
+	if (!custody || custody->flags & CUSTODY_IS_SUPERSEDED || !is_meant(custody, newer))
 		return;
 	if (custody->flags & CUSTODY_IS_ORIGIN) {
 		if (!(custody->flags & CUSTODY_IS_CLOSED))

@@ -278,6 +278,22 @@ def custody():
     bench.end()
 
 
+def reissue():
+    bench = Bench()
+    mine = bench.node.send("text", TEXT, [CP])
+    digest = bench.node.store.one("select hash from message where sequence=?", mine[2])["hash"]
+    bench.begin()
+    bench.out()
+    bench.hear(refusal=pb.Refusal(serial=1, reason=Reason.ID_CONFLICT))
+    bench.hear()
+    sent = [rules.message_item(frame.data.piece) for frame in bench.out() if frame.HasField("data") and frame.data.piece != b"\0"]
+    again = [rules.message(rules.envelope(one.envelope).signed) for one in sent]
+    check("words under a taken id go under a new one of a higher epoch", [(one.body, one.epoch > mine[1]) for one in again] == [(TEXT, True)])
+    check("that supersedes these words, and no others under that id", [(rules.reference(one.supersedes, one), one.supersedes.hash)
+                                                                      for one in again] == [(mine, digest)])
+    bench.end()
+
+
 def frames():
     bench = Bench(grant=2048)
     bench.link.begin(bench.now)
@@ -400,7 +416,7 @@ def sessions():
 
 
 def main():
-    for part in (messages, large_bodies, receipts, time_passes, custody, frames, refusals, sending, sessions):
+    for part in (messages, large_bodies, receipts, time_passes, custody, reissue, frames, refusals, sending, sessions):
         part()
     print(f"{passed} passed, {failed} failed")
     return 1 if failed else 0

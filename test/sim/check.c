@@ -207,6 +207,8 @@ static void check_custody_put(struct sim_node *node, const struct disk_change *c
 	}
 	if (!(new.flags & CUSTODY_IS_PARTIAL))
 		message->held_mask |= 1u << node->index;
+	if (new.flags & CUSTODY_IS_SUPERSEDED && !message->is_replaced) /* of an origin that was put back too */
+		fail(node->world, node, &new.id, "custody: superseded here, and nobody replaced these words");
 	if (new.flags & CUSTODY_IS_ORIGIN)
 		check_origin(node, message, has_old ? &old : NULL, &new);
 	/* Once final it may be refused as below the floor, to an origin that was put back: as good as taken. */

@@ -152,6 +152,15 @@ static void act_later(struct sim_node *node, const struct message_id *id, enum r
 	operate->act = act;
 }
 
+/* As daemon/node_author.c and node_reissue.c: these words are meant, and no others under that id. */
+static void supersede(struct header *header, struct sim_message *old)
+{
+	header->supersedes = old->id;
+	header->supersedes_hash = old->hash;
+	header->has_supersedes_hash = true;
+	old->is_replaced = true;
+}
+
 static void fill_header(struct sim_node *node, struct sim_plan *plan, struct header *header)
 {
 	struct moment now;
@@ -176,7 +185,7 @@ static void fill_header(struct sim_node *node, struct sim_plan *plan, struct hea
 		const struct sim_plan *old = &world->plans[i - 1];
 		if (old->origin != plan->origin || old->kind != plan->kind || old->id.sequence == 0 || message_held(node, &old->id) == NULL)
 			continue; /* also what a commit that failed took away: its id is given again */
-		header->supersedes = old->id;
+		supersede(header, message_held(node, &old->id));
 		break;
 	}
 }
@@ -292,7 +301,7 @@ bool plan_reissue(struct sim_node *node, struct sim_message *old, struct sim_inp
 	}
 	header = message.header;
 	header.id = (struct message_id){node->number, node_epoch(node), relay_next_sequence(node->relay)};
-	header.supersedes = old->id;
+	supersede(&header, old);
 	input->authored = sim_alloc(sizeof(*input->authored));
 	input->authored->reissue_of = old;
 	old->successor = input->authored;

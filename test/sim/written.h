@@ -29,6 +29,7 @@ struct sim_message {
 	enum level closing_level;
 	bool is_state;
 	bool is_committed;               /* the origin promised it to a person */
+	bool is_replaced;                /* its origin wrote a newer one in its place */
 	bool is_lost;                    /* its origin lost its disk, and it with it */
 	struct sim_message *successor, *reissue_of; /* the same words under another id: this one was taken */
 	unsigned flags;                  /* custody flags seen at the origin, collected */

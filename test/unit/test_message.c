@@ -101,6 +101,8 @@ static void a_header_comes_back_as_written(void **state)
 	header.lifetime_s = 61;
 	header.in_reply_to = (struct message_id){ 344003, 1, 5 };
 	header.supersedes = (struct message_id){ 901, 4, UINT64_MAX };
+	header.supersedes_hash = (struct hash8){ { 1, 2, 3, 4, 5, 6, 7, 8 } };
+	header.has_supersedes_hash = true;
 	header.incident = (struct message_id){ 901, 1, 1 };
 	header.author = (struct slice){ (const uint8_t *)author, strlen(author) };
 	len = make_envelope(&header, buf);
@@ -122,6 +124,8 @@ static void a_header_comes_back_as_written(void **state)
 	assert_int_equal(message.header.lifetime_s, 61);
 	assert_true(message_id_equal(&message.header.in_reply_to, &header.in_reply_to));
 	assert_true(message_id_equal(&message.header.supersedes, &header.supersedes));
+	assert_true(message.header.has_supersedes_hash);
+	assert_memory_equal(&message.header.supersedes_hash, &header.supersedes_hash, sizeof(header.supersedes_hash));
 	assert_true(message_id_equal(&message.header.incident, &header.incident));
 	assert_int_equal(message.header.author.len, strlen(author));
 	assert_memory_equal(message.header.author.data, author, strlen(author));

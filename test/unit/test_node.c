@@ -253,11 +253,61 @@ static void a_damaged_message_ends_with_a_word_to_its_author_and_harms_no_other(
 	assert_int_equal(store_count(node_store(nodes[0]), TABLE_QUEUE), 0);
 }
 
+/* What the message under `id` at the desk supersedes is told with this hash, or with none: NULL. */
+static void supersedes_with(const struct message_id *id, const struct message_id *old, const struct hash8 *hash)
+{
+	struct store_key key = store_key_id(id);
+	struct message message;
+	uint8_t *envelope;
+	size_t len;
+
+	assert_int_equal(store_get(node_store(nodes[1]), TABLE_ENVELOPES, &key, &envelope, &len), CPD_OK);
+	assert_int_equal(message_decode((struct slice){ envelope, len }, &message), CPD_OK);
+	assert_true(message_id_equal(&message.header.supersedes, old));
+	assert_int_equal(message.header.has_supersedes_hash, hash != NULL);
+	if (hash)
+		assert_memory_equal(&message.header.supersedes_hash, hash, sizeof(*hash));
+	free(envelope);
+}
+
+static unsigned custody_flags(int which, const struct message_id *id, struct hash8 *hash)
+{
+	struct custody custody;
+	unsigned flags;
+
+	assert_int_equal(node_load_custody(nodes[which], id, &custody), CPD_OK);
+	*hash = custody.hash;
+	flags = custody.flags;
+	custody_clear(&custody);
+	return flags;
+}
+
+static void what_is_superseded_is_named_with_its_hash(void **state)
+{
+	struct author_request request = { .kind = 6, .nodes = { DESK }, .node_count = 1, .mode = MODE_TEST };
+	struct answer old, newer = { .node = 0 }, blind = { .node = 0 };
+	struct hash8 hash;
+
+	(void)state;
+	send_and_wait(0, DESK, "de oude", &old);
+	request.body = text("de nieuwe");
+	request.supersedes = old.id;
+	node_author(nodes[0], &request, answered, &newer);
+	UNTIL(newer.calls && has_level(0, &newer.id, DESK, LEVEL_DELIVERED));
+	assert_true(custody_flags(1, &old.id, &hash) & CUSTODY_IS_SUPERSEDED);
+	supersedes_with(&newer.id, &old.id, &hash);
+	request.supersedes.sequence = 4711;                     /* nothing is held of it: the id has to do */
+	node_author(nodes[0], &request, answered, &blind);
+	UNTIL(blind.calls && has_level(0, &blind.id, DESK, LEVEL_DELIVERED));
+	supersedes_with(&blind.id, &request.supersedes, NULL);
+}
+
 /* What was written on the older copy before it met anyone has an id that is taken: it is written again. */
 static void words_under_a_taken_id_are_reissued(void **state)
 {
 	struct answer taken, other;
 	struct message_id id;
+	struct hash8 hash;
 
 	(void)state;
 	stop(0);
@@ -275,8 +325,11 @@ static void words_under_a_taken_id_are_reissued(void **state)
 	UNTIL(desk_has("de tweede", &id));
 	assert_true(id.epoch > taken.id.epoch);
 	run_ms(1000);
-	assert_int_equal(desk_has("de tweede", &id), 1);
 	assert_int_equal(desk_has("de eerste", &id), 1);
+	assert_int_equal(desk_has("de tweede", &id), 1);
+	assert_true(custody_flags(0, &taken.id, &hash) & CUSTODY_IS_SUPERSEDED);
+	supersedes_with(&id, &taken.id, &hash);
+	assert_false(custody_flags(1, &taken.id, &hash) & CUSTODY_IS_SUPERSEDED);       /* these are other words */
 }
 
 /* ---------------------------------------------------------------- large bodies */
@@ -540,6 +593,7 @@ int main(void)
 		TEST(a_new_store_begins_a_new_epoch_though_nobody_tells),
 		TEST(an_older_copy_that_wrote_nothing_begins_a_new_epoch),
 		TEST(a_damaged_message_ends_with_a_word_to_its_author_and_harms_no_other),
+		TEST(what_is_superseded_is_named_with_its_hash),
 		TEST(words_under_a_taken_id_are_reissued),
 		TEST(a_large_body_arrives_whole),
 		TEST(a_large_body_under_a_taken_id_is_reissued),

@@ -200,6 +200,87 @@ static void nobody_supersedes_anothers_message(void **state)
 	assert_int_equal(box_recipient(box, &old, DESK)->hop, HOP_QUEUED);
 }
 
+/* The hash of other words than those under its id here: as after a machine was put back. */
+static struct header newer_than(const struct message_id *old, struct hash8 hash)
+{
+	struct header newer = header_of(KIND_TEXT, old->origin, 1, DESK);
+
+	newer.id.epoch = old->epoch + 1;
+	newer.supersedes = *old;
+	newer.supersedes_hash = hash;
+	newer.has_supersedes_hash = true;
+	return newer;
+}
+
+static void other_words_under_the_id_that_is_superseded_go_on(void **state)
+{
+	BOX;
+	struct header old = header_of(KIND_TEXT, NSP_A, 1, DESK), newer;
+
+	arrive(box, NSP_A, &old, 0);
+	newer = newer_than(&old.id, (struct hash8){ { 1, 2, 3, 4, 5, 6, 7, 8 } });
+	assert_int_equal(arrive(box, NSP_A, &newer, 0), REFUSED_NONE);
+	assert_int_equal(journal_of(box, JOURNAL_SUPERSEDED), 0);
+	assert_false(box_held(box, &old.id)->flags & CUSTODY_IS_SUPERSEDED);
+	assert_int_equal(box_recipient(box, &old.id, DESK)->hop, HOP_QUEUED);
+	assert_int_equal(box->row_count, 2);
+}
+
+static void the_words_that_are_meant_are_superseded_by_their_hash(void **state)
+{
+	BOX;
+	struct header old = header_of(KIND_TEXT, NSP_A, 1, DESK), newer;
+
+	arrive(box, NSP_A, &old, 0);
+	newer = newer_than(&old.id, box_held(box, &old.id)->hash);
+	assert_int_equal(arrive(box, NSP_A, &newer, 0), REFUSED_NONE);
+	assert_int_equal(journal_of(box, JOURNAL_SUPERSEDED), 1);
+	assert_int_equal(box_recipient(box, &old.id, DESK)->hop, HOP_ENDED);
+	assert_int_equal(box->row_count, 1);
+}
+
+static void other_words_in_the_inbox_are_not_marked_superseded(void **state)
+{
+	BOX;
+	struct header old = header_of(KIND_TEXT, NSP_A, 1, SELF), newer;
+
+	arrive(box, NSP_A, &old, 0);
+	newer = newer_than(&old.id, (struct hash8){ { 8 } });
+	newer.nodes[0] = SELF;
+	assert_int_equal(arrive(box, NSP_A, &newer, 0), REFUSED_NONE);
+	assert_false(box_held(box, &old.id)->flags & CUSTODY_IS_SUPERSEDED);
+	newer = newer_than(&old.id, box_held(box, &old.id)->hash);
+	newer.nodes[0] = SELF;
+	newer.id.sequence = 2;
+	assert_int_equal(arrive(box, NSP_A, &newer, 0), REFUSED_NONE);
+	assert_true(box_held(box, &old.id)->flags & CUSTODY_IS_SUPERSEDED);
+}
+
+/* What an earlier life of this node wrote comes back; what it replaced there is not what is under that id here. */
+static void an_earlier_life_of_the_origin_supersedes_nothing_of_this_one(void **state)
+{
+	BOX;
+	struct message_id own = authored_text(box, DESK);
+	struct header newer = newer_than(&own, (struct hash8){ { 9 } });
+
+	newer.id.epoch = own.epoch;
+	newer.id.sequence = 1000;
+	assert_int_equal(arrive(box, CP_A, &newer, 0), REFUSED_NONE);
+	assert_int_equal(journal_of(box, JOURNAL_SUPERSEDED), 0);
+	assert_int_equal(box_recipient(box, &own, DESK)->hop, HOP_QUEUED);
+}
+
+/* Only a receipt told of it here, and of other words: when they come they are not superseded. */
+static void what_a_receipt_told_of_is_compared_too(void **state)
+{
+	BOX;
+	struct header old = header_of(KIND_TEXT, NSP_A, 1, DESK), newer = newer_than(&old.id, (struct hash8){ { 7 } });
+
+	by_desk(box, &old, 1, 1, LEVEL_DELIVERED);
+	assert_int_equal(arrive(box, NSP_A, &newer, 0), REFUSED_NONE);
+	assert_false(box_held(box, &old.id)->flags & CUSTODY_IS_SUPERSEDED);
+}
+
 /* ---------------------------------------------------------------- hold */
 
 static void a_held_message_stays_and_goes_when_it_is_freed(void **state)
@@ -422,6 +503,11 @@ int main(void)
 		CASE(withdrawal_ends_what_waits_and_is_told),
 		CASE(a_newer_message_supersedes_the_one_it_names),
 		CASE(nobody_supersedes_anothers_message),
+		CASE(other_words_under_the_id_that_is_superseded_go_on),
+		CASE(the_words_that_are_meant_are_superseded_by_their_hash),
+		CASE(other_words_in_the_inbox_are_not_marked_superseded),
+		CASE(an_earlier_life_of_the_origin_supersedes_nothing_of_this_one),
+		CASE(what_a_receipt_told_of_is_compared_too),
 		CASE(a_held_message_stays_and_goes_when_it_is_freed),
 		CASE(a_held_message_that_is_offered_again_stays_held),
 		CASE(a_held_message_is_not_retried),

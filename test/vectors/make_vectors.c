@@ -36,6 +36,7 @@ static struct party authority = { .name = "authority" }, cp = { .name = "901", .
 	desk = { .name = "911", .node = 911 }, nsp = { .name = "344003", .node = 344003 };
 static json_t *vectors;
 static struct hash8 call_hash; /* of the call: the receipts speak of it */
+static struct hash8 text_hash; /* of the text: it is superseded */
 
 static void must(bool good, const char *what)
 {
@@ -221,6 +222,8 @@ static void vector_message(const char *name, const struct party *party, const st
 	hash = crypto_hash8(slice_of(&content));
 	if (!strcmp(name, "call"))
 		call_hash = hash;
+	if (!strcmp(name, "text"))
+		text_hash = hash;
 	snprintf(message_name, sizeof(message_name), "%s-signed", name);
 	made = vector(message_name, "Message", &content, take_fields);
 	json_object_set_new(made, "header", take_header);
@@ -369,6 +372,22 @@ static void make_text(void)
 	    "incident", "sequence", 1, "author", "coordinator"),
 	    json_pack("{s:s,s:s,s:s,s:s,s:i,s:i,s:i,s:s,s:i}", "id", "901/1/7", "precedence", "IMMEDIATE", "mode", "EXERCISE", "closing_level", "READ",
 	    "clock_quality", 3, "confidentiality", 1, "entry_mode", 4, "kind_name", "text", "lifetime_s", 7200), &envelope);
+}
+
+/* The words of 901/1/7 once more, under a new id: another 901/1/7 stays as it is. */
+static void make_reissue(void)
+{
+	struct header header = { .id = { 901, 2, 1 }, .nodes = { 344003 }, .node_count = 1, .kind = 6, .closing_level = LEVEL_DELIVERED,
+		.clock_quality = CLOCK_NTP, .created_s = CREATED + 120, .lifetime_s = 259200, .supersedes = { 901, 1, 7 }, .has_supersedes_hash = true };
+	struct bytes body = bytes_of("0a 0e 4f 65 66 65 6e 69 6e 67 3a 20 68 6f 6f 69"), envelope;
+
+	header.body = slice_of(&body);
+	header.supersedes_hash = text_hash;
+	vector_message("reissue", &cp, &header, json_pack("{s:i,s:i,s:i,s:[i],s:i,s:i,s:i,s:s,s:{s:i,s:s}}", "origin", 901, "epoch", 2, "sequence", 1,
+	    "nodes", 344003, "kind", 6, "flags", 64, "created_s", (int)CREATED + 120, "body", hex_of(&body), "supersedes", "sequence", 7,
+	    "hash", hex(text_hash.bytes, HASH8_LEN)),
+	    json_pack("{s:s,s:s,s:s,s:s,s:i,s:i,s:i,s:s,s:i}", "id", "901/2/1", "precedence", "ROUTINE", "mode", "REAL", "closing_level", "DELIVERED",
+	    "clock_quality", 2, "confidentiality", 0, "entry_mode", 0, "kind_name", "text", "lifetime_s", 259200), &envelope);
 }
 
 /* Three leaves: the last one is one byte, and is carried up unhashed to the level below the root. */
@@ -631,6 +650,9 @@ static const struct judged judged[] = {
 	{ "Message", "08c3ff14 1001 1800 220101 3006 40e4a8b30d 5200", "sequence 0" },
 	{ "Message", "08c3ff14 1001 1801 220101 3006 40e4a8b30d 483b 5200", "a life below a minute" },
 	{ "Message", "08c3ff14 1001 1801 220101 3006 40e4a8b30d 5200 5a021801", "an answer to itself" },
+	{ "Message", "08c3ff14 1002 1801 220101 3006 40e4a8b30d 5200 620c1801 2208 a1a2a3a4a5a6a7a8", "" }, /* supersedes, with a hash */
+	{ "Message", "08c3ff14 1002 1801 220101 3006 40e4a8b30d 5200 620b1801 2207 a1a2a3a4a5a6a7", "the hash of a reference is not 8 bytes" },
+	{ "Message", "08c3ff14 1002 1801 220101 3006 40e4a8b30d 5200 5a0b1801 2207 a1a2a3a4a5a6a7", "the hash of a reference is not 8 bytes" },
 	{ "Message", "08c3ff14 1001 1801 220101 3006 388080c0f00f 40e4a8b30d 5200", "" }, /* reserved flags */
 };
 
@@ -694,6 +716,7 @@ static char *vectors_make(void)
 	make_directory(&introduction);
 	make_call(&envelope);
 	make_text();
+	make_reissue();
 	make_large();
 	make_item(&envelope, &item);
 	make_receipts(&receipt);

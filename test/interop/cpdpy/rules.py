@@ -43,6 +43,7 @@ def envelope(data):
 def reference(ref, message):
     origin = ref.origin if ref.has("origin") else message.origin
     need(origin and ref.epoch and ref.sequence, "a reference with 0")
+    need(not ref.has("hash") or len(ref.hash) == 8, "the hash of a reference is not 8 bytes")
     return origin, ref.epoch, ref.sequence
 
 
