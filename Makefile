@@ -139,7 +139,7 @@ check-run: all tests
 check-all: deps
 	$(Q)$(MAKE) --no-print-directory all tests
 	$(Q)$(MAKE) --no-print-directory BUILD=$(BUILD)/asan SAN=address,undefined all tests
-	@test/deps.sh clang libclang-rt-14-dev llvm
+	@test/deps.sh clang libclang-rt-14-dev llvm systemd-container
 	$(Q)$(MAKE) --no-print-directory fuzz-build
 	$(Q)BUILD=$(BUILD) CC=$(CC) $(PYTHON) test/run.py check-all
 

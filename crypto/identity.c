@@ -6,6 +6,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/mman.h>
 
 #include "crypto/keyfile.h"
 #include "crypto/secret.h"
@@ -181,16 +182,21 @@ out:
 
 /* ---------------------------------------------------------------- load */
 
-static enum cpd_error read_keys(struct identity *identity, enum keyfile_mode mode)
+static const char *const key_names[2][3] = {
+	{ "signing.key", "sealing.key", "transport.key" },
+	{ "cpd.signing.key", "cpd.sealing.key", "cpd.transport.key" }, /* as systemd hands them over */
+};
+
+static enum cpd_error read_keys(struct identity *identity, const char *dir, enum keyfile_mode mode)
 {
+	const char *const *names = key_names[mode == KEYFILE_CREDENTIAL];
 	struct secrets *secrets = identity->secrets;
-	const char *dir = identity->dir;
 	enum cpd_error error;
 
-	if ((error = secret_read(dir, "signing.key", mode, secrets->signing_seed)) != CPD_OK)
+	if ((error = secret_read(dir, names[0], mode, secrets->signing_seed)) != CPD_OK)
 		return error;
-	if ((error = secret_read(dir, "sealing.key", mode, secrets->sealing)) == CPD_OK)
-		error = secret_read(dir, "transport.key", mode, secrets->transport);
+	if ((error = secret_read(dir, names[1], mode, secrets->sealing)) == CPD_OK)
+		error = secret_read(dir, names[2], mode, secrets->transport);
 	if (error == CPD_OK)
 		derive_keys(identity);
 	return error;
@@ -218,16 +224,17 @@ static enum cpd_error read_state(struct identity *identity)
 }
 
 /* Keys there, but a companion gone: that is damage, not "no identity here". */
-static enum cpd_error damaged_if_missing(const char *dir, enum cpd_error error)
+static enum cpd_error damaged_if_missing(const char *keys, enum keyfile_mode mode, enum cpd_error error)
 {
 	char path[KEYFILE_PATH_MAX];
 
-	if (error != CPD_ERR_NOT_FOUND || keyfile_path(dir, "signing.key", path) != CPD_OK || !keyfile_exists(path))
+	if (error != CPD_ERR_NOT_FOUND || keyfile_path(keys, key_names[mode == KEYFILE_CREDENTIAL][0], path) != CPD_OK || !keyfile_exists(path))
 		return error;
 	return CPD_ERR_MALFORMED;
 }
 
-static enum cpd_error load(const char *dir, enum keyfile_mode mode, struct identity **out)
+/* The keys stand in `keys`, all else in `dir`. */
+static enum cpd_error load(const char *dir, const char *keys, enum keyfile_mode mode, struct identity **out)
 {
 	struct identity *identity = NULL;
 	enum cpd_error error = identity_new(dir, &identity);
@@ -235,15 +242,15 @@ static enum cpd_error load(const char *dir, enum keyfile_mode mode, struct ident
 	*out = NULL;
 	if (error != CPD_OK)
 		return error;
-	if (mode == KEYFILE_SECRET)
+	if (mode != KEYFILE_PUBLIC)
 		error = keyfile_folder_check(dir);
 	if (error == CPD_OK)
-		error = read_keys(identity, mode);
+		error = read_keys(identity, keys, mode);
 	if (error == CPD_OK)
 		error = read_state(identity);
 	if (error != CPD_OK) {
 		identity_free(identity);
-		return damaged_if_missing(dir, error);
+		return damaged_if_missing(keys, mode, error);
 	}
 	*out = identity;
 	return CPD_OK;
@@ -253,14 +260,46 @@ enum cpd_error identity_load(const char *dir, struct identity **out, const char 
 {
 	if (problem != NULL)
 		*problem = crypto_problem();
-	return load(dir, KEYFILE_SECRET, out);
+	return load(dir, dir, KEYFILE_SECRET, out);
+}
+
+bool identity_in_credentials(const char *credentials)
+{
+	char path[KEYFILE_PATH_MAX];
+
+	return credentials && keyfile_path(credentials, key_names[1][0], path) == CPD_OK && keyfile_exists(path);
+}
+
+enum cpd_error identity_load_with(const char *dir, const char *credentials, struct identity **out, const char **problem)
+{
+	if (problem != NULL)
+		*problem = crypto_problem();
+	if (!identity_in_credentials(credentials))
+		return load(dir, dir, KEYFILE_SECRET, out);
+	return load(dir, credentials, KEYFILE_CREDENTIAL, out);
+}
+
+bool identity_is_locked(const struct identity *identity)
+{
+	/* What is locked already is locked once more; sodium_malloc itself tells nobody that it could not. */
+	return mlock(identity->secrets, sizeof(*identity->secrets)) == 0;
+}
+
+bool identity_has_open_keys(const char *dir)
+{
+	char path[KEYFILE_PATH_MAX];
+
+	for (size_t i = 0; i < 3; i++)
+		if (keyfile_path(dir, key_names[0][i], path) == CPD_OK && keyfile_exists(path))
+			return true;
+	return false;
 }
 
 /* ---------------------------------------------------------------- a copy from a safe */
 
 enum cpd_error identity_load_copy(const char *dir, struct identity **out)
 {
-	return load(dir, KEYFILE_PUBLIC, out);
+	return load(dir, dir, KEYFILE_PUBLIC, out);
 }
 
 /* Whoever had the machine before may have used any epoch from the copy's on, and a message of its own must not meet one

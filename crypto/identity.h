@@ -56,6 +56,14 @@ MUST_CHECK enum cpd_error identity_create(const char *dir, uint32_t node, struct
 /* NOT_FOUND (no identity there), IO, MALFORMED, STATE (a key file others may read; *problem says which
  * and the cure; valid until the next function on files on this thread). problem may be NULL. */
 MUST_CHECK enum cpd_error identity_load(const char *dir, struct identity **out, const char **problem);
+/* As identity_load; the three keys are taken from `credentials` ($CREDENTIALS_DIRECTORY of systemd's LoadCredentialEncrypted=)
+ * when cpd.signing.key stands there; NULL: there is none. Epoch, node and anchor are always of DIR. */
+MUST_CHECK enum cpd_error identity_load_with(const char *dir, const char *credentials, struct identity **out, const char **problem);
+bool identity_in_credentials(const char *credentials);
+/* Do keys lie open in this folder? */
+bool identity_has_open_keys(const char *dir);
+/* Are the keys kept from being swapped out? No: RLIMIT_MEMLOCK is too small. */
+bool identity_is_locked(const struct identity *identity);
 /* As identity_load, of a copy that was kept elsewhere, whatever the rights of its files: a stick has none. */
 MUST_CHECK enum cpd_error identity_load_copy(const char *dir, struct identity **out);
 /* Writes a loaded identity into DIR (0700), which is its folder from then on, with an epoch that no life of the node

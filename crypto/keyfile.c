@@ -33,7 +33,10 @@ static enum cpd_error refuse_io(const char *path, const char *what)
 {
 	int saved = errno;
 
-	keyfile_problem("%s: cannot %s: %s", path, what, strerror(saved));
+	if (saved == EACCES)
+		keyfile_problem("%s: user %u may not %s: let it and its folder belong to that user, chown -R", path, (unsigned)geteuid(), what);
+	else
+		keyfile_problem("%s: cannot %s: %s", path, what, strerror(saved));
 	errno = saved;
 	return saved == ENOENT ? CPD_ERR_NOT_FOUND : CPD_ERR_IO;
 }
@@ -53,6 +56,7 @@ enum cpd_error keyfile_path(const char *dir, const char *name, char out[KEYFILE_
 
 static enum cpd_error check_opened(int fd, const char *path, enum keyfile_mode mode)
 {
+	const mode_t closed = mode == KEYFILE_SECRET ? 077 : mode == KEYFILE_CREDENTIAL ? 007 : 0;
 	struct stat info;
 
 	if (fstat(fd, &info) != 0)
@@ -61,7 +65,7 @@ static enum cpd_error check_opened(int fd, const char *path, enum keyfile_mode m
 		keyfile_problem("%s is not a file", path);
 		return CPD_ERR_MALFORMED;
 	}
-	if (mode == KEYFILE_SECRET && (info.st_mode & 077) != 0) {
+	if ((info.st_mode & closed) != 0) {
 		keyfile_problem("%s may be read by others (mode %03o): chmod 600 '%s'",
 		    path, (unsigned)(info.st_mode & 0777), path);
 		return CPD_ERR_STATE;
@@ -209,6 +213,12 @@ enum cpd_error keyfile_folder_check(const char *dir)
 	if ((info.st_mode & 022) != 0) {
 		keyfile_problem("others may write in the folder %s (mode %03o): chmod 700 '%s'",
 		    dir, (unsigned)(info.st_mode & 0777), dir);
+		return CPD_ERR_STATE;
+	}
+	/* Root may look into everybody's folder. */
+	if (geteuid() != 0 && info.st_uid != geteuid() && info.st_uid != 0) {
+		keyfile_problem("the folder %s belongs to user %u, who could put other keys there: find out why, then "
+		    "chown -R %u '%s'", dir, (unsigned)info.st_uid, (unsigned)geteuid(), dir);
 		return CPD_ERR_STATE;
 	}
 	return CPD_OK;

@@ -13,7 +13,9 @@
 
 #define KEYFILE_PATH_MAX 1024 /* folder and name; longer is refused, not cut off */
 
-enum keyfile_mode { KEYFILE_PUBLIC, KEYFILE_SECRET };
+/* SECRET: for its owner only. CREDENTIAL: as systemd hands one over, perhaps by an access list, which shows as bits of
+ * the group: for nobody else. PUBLIC: whatever its rights. */
+enum keyfile_mode { KEYFILE_PUBLIC, KEYFILE_SECRET, KEYFILE_CREDENTIAL };
 
 /* TOO_LARGE when "dir/name" does not fit. */
 MUST_CHECK enum cpd_error keyfile_path(const char *dir, const char *name, char out[KEYFILE_PATH_MAX]);
@@ -25,7 +27,7 @@ MUST_CHECK enum cpd_error keyfile_write(const char *path, enum keyfile_mode mode
 MUST_CHECK enum cpd_error keyfile_sync_folder(const char *dir);
 /* Makes the folder (0700) when it is absent, else checks it. */
 MUST_CHECK enum cpd_error keyfile_folder(const char *dir);
-/* NOT_FOUND, STATE when others may write in it: who may, can put other keys there. */
+/* NOT_FOUND, STATE when others may write in it, or it is of another user than us or root: who may, can put other keys there. */
 MUST_CHECK enum cpd_error keyfile_folder_check(const char *dir);
 bool keyfile_exists(const char *path);
 /* Opens and locks a folder against another process that makes keys in it. BUSY. -1 in *fd on error. */

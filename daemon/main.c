@@ -334,7 +334,8 @@ static int run(const char *path)
 		fprintf(stderr, "cpd: %s\n", problem);
 		return 1;
 	}
-	setrlimit(RLIMIT_CORE, &no_core);       /* a core would hold the keys */
+	setrlimit(RLIMIT_CORE, &no_core);       /* a core would hold the keys; */
+	prctl(PR_SET_DUMPABLE, 0, 0, 0, 0);     /* a limit of 0 does not hold where cores go through a pipe; nor may another process of this user look in */
 	prctl(PR_SET_TIMERSLACK, TIMER_SLACK_NS, 0, 0, 0);
 	signal(SIGPIPE, SIG_IGN);
 	signal(SIGALRM, SIG_DFL);

@@ -227,15 +227,26 @@ static void on_timer(evutil_socket_t fd, short what, void *context)
 
 /* ---------------------------------------------------------------- opening */
 
+/* Both work, and both are less than was meant. */
+static void tell_of_keys(const struct node *node)
+{
+	if (!identity_is_locked(node->identity))
+		log_line(LOG_WARNING, "keys-not-locked", "why=\"RLIMIT_MEMLOCK is too small to keep the keys out of swap\" cure=\"LimitMEMLOCK=16M in the unit, or no swap\"");
+	if (identity_in_credentials(getenv("CREDENTIALS_DIRECTORY")) && identity_has_open_keys(node->config->identity))
+		log_line(LOG_WARNING, "keys-open", "folder=\"%s\" why=\"systemd hands the keys over and they still lie open on the disk\" cure=\"put the copy in the safe, then shred -u *.key there\"",
+		    node->config->identity);
+}
+
 static enum cpd_error open_identity(struct node *node, char problem[256])
 {
 	const char *why = NULL;
-	enum cpd_error error = identity_load(node->config->identity, &node->identity, &why);
+	enum cpd_error error = identity_load_with(node->config->identity, getenv("CREDENTIALS_DIRECTORY"), &node->identity, &why);
 
 	if (error) {
 		snprintf(problem, 256, "%s", why && *why ? why : "the identity cannot be read; make one with cpctl node request");
 		return error;
 	}
+	tell_of_keys(node);
 	node->self = identity_node(node->identity);
 	if (!node->self || !identity_anchor(node->identity)) {
 		snprintf(problem, 256, "the identity in %.150s is not installed in a region yet; use cpctl node install", node->config->identity);

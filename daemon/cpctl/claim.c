@@ -3,6 +3,7 @@
 #include <fcntl.h>
 #include <jansson.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 #include <sys/file.h>
 #include <unistd.h>
@@ -73,7 +74,7 @@ int verb_node_claim(struct call *call)
 
 	if (!file_path(state, "identity", path) || !owner_become(state))
 		return EXIT_REFUSED;
-	error = identity_load(path, &identity, NULL);
+	error = identity_load_with(path, getenv("CREDENTIALS_DIRECTORY"), &identity, NULL);
 	if (error)
 		return error == CPD_ERR_NOT_FOUND ? say_refused("%s holds no keys: copy the identity folder of the node there first", state) : say_crypto(path, error);
 	status = identity_anchor(identity) ? lock_store(state, &fd) : say_refused("%s is installed in no region yet: `cpctl node install` first", path);

@@ -95,7 +95,7 @@ static int become_owner(const struct restore *restore)
 
 static int check_identity(struct restore *restore)
 {
-	enum cpd_error error = identity_load(restore->identity_path, &restore->identity, NULL);
+	enum cpd_error error = identity_load_with(restore->identity_path, getenv("CREDENTIALS_DIRECTORY"), &restore->identity, NULL);
 	const struct region_anchor *anchor;
 
 	if (error)

@@ -194,6 +194,72 @@ static void a_folder_that_others_may_write_is_refused(void **state)
 	assert_int_equal(chmod(dir, 0700), 0);
 }
 
+static void a_folder_of_another_user_is_refused(void **state)
+{
+	const char *dir = "id";
+
+	(void)state;
+	create_and_free(dir);
+	if (geteuid() != 0)
+		skip();
+	assert_int_equal(chmod(".", 0755), 0);
+	assert_int_equal(chmod(dir, 0755), 0);
+	assert_int_equal(chown(dir, 1, 1), 0);
+	assert_int_equal(seteuid(2), 0);
+	assert_int_equal(load_error(dir), CPD_ERR_STATE);
+	assert_int_equal(seteuid(0), 0);
+	assert_non_null(strstr(crypto_problem(), "belongs to user 1"));
+	assert_non_null(strstr(crypto_problem(), "chown -R 2"));
+	/* Its own folder, and another's keys in it: the cure stands there too. */
+	assert_int_equal(chown(dir, 2, 2), 0);
+	assert_int_equal(seteuid(2), 0);
+	assert_int_equal(load_error(dir), CPD_ERR_IO);
+	assert_int_equal(seteuid(0), 0);
+	assert_non_null(strstr(crypto_problem(), "chown -R"));
+}
+
+static void move_key(const char *name, const char *to)
+{
+	assert_int_equal(rename(in("id", name), to), 0);
+	assert_int_equal(chmod(to, 0440), 0);           /* an access list shows so */
+}
+
+static void keys_may_come_from_credentials_and_from_nowhere_else(void **state)
+{
+	struct identity *identity = create("id"), *again;
+	struct certificate a = { .node = 0 }, b = { .node = 0 };
+
+	(void)state;
+	identity_public_keys(identity, &a);
+	identity_free(identity);
+	assert_int_equal(mkdir("given", 0700), 0);
+	/* Others' credentials are not ours. */
+	assert_false(identity_in_credentials(NULL));
+	assert_false(identity_in_credentials("given"));
+	assert_int_equal(identity_load_with("id", "given", &again, NULL), CPD_OK);
+	assert_true(identity_is_locked(again));
+	identity_free(again);
+	assert_true(identity_has_open_keys("id"));
+	move_key("signing.key", "given/cpd.signing.key");
+	assert_true(identity_in_credentials("given"));
+	/* Two places are never mixed into one identity. */
+	assert_int_equal(identity_load_with("id", "given", &again, NULL), CPD_ERR_MALFORMED);
+	assert_null(again);
+	move_key("sealing.key", "given/cpd.sealing.key");
+	assert_true(identity_has_open_keys("id"));
+	move_key("transport.key", "given/cpd.transport.key");
+	assert_false(identity_has_open_keys("id"));
+	assert_int_equal(identity_load_with("id", "given", &again, NULL), CPD_OK);
+	identity_public_keys(again, &b);
+	assert_memory_equal(&a, &b, sizeof(a));
+	assert_int_equal(identity_set_epoch(again, 3), CPD_OK);
+	identity_free(again);
+	assert_int_equal(load_error("id"), CPD_ERR_NOT_FOUND);
+	assert_int_equal(chmod("given/cpd.sealing.key", 0444), 0);
+	assert_int_equal(identity_load_with("id", "given", &again, NULL), CPD_ERR_STATE);
+	assert_non_null(strstr(crypto_problem(), "cpd.sealing.key"));
+}
+
 /* Every length of every file but the whole one; and other text than was written. */
 static void half_written_or_garbage_files_are_refused_by_name(void **state)
 {
@@ -547,6 +613,8 @@ int main(void)
 		WITH_FOLDER(an_empty_folder_is_no_identity),
 		WITH_FOLDER(a_key_that_others_may_read_is_refused_with_the_cure),
 		WITH_FOLDER(a_folder_that_others_may_write_is_refused),
+		WITH_FOLDER(a_folder_of_another_user_is_refused),
+		WITH_FOLDER(keys_may_come_from_credentials_and_from_nowhere_else),
 		WITH_FOLDER(half_written_or_garbage_files_are_refused_by_name),
 		WITH_FOLDER(a_missing_companion_of_the_keys_is_damage),
 		WITH_FOLDER(no_secret_stands_in_a_problem),
