@@ -36,8 +36,7 @@ static enum cpd_error judge_message(const struct revocation *revocation, const s
 		return CPD_OK;
 	if (revocation->last_epoch == 0)
 		return CPD_ERR_REVOKED;
-	if (id->epoch > revocation->last_epoch ||
-	    (id->epoch == revocation->last_epoch && id->sequence > revocation->last_sequence))
+	if (revocation_covers(revocation, id))
 		*is_suspect = true;
 	return CPD_OK;
 }

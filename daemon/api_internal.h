@@ -129,6 +129,8 @@ void api_courier_end(struct api *api);
 /* api_message.c */
 /* The custody record and decoded message; *bytes is malloc'ed and holds what *message leads into; bytes NULL
  * when the envelope is gone. The caller clears custody and frees bytes. */
+/* "verdacht: na intrekking": noted when it came in, or by the revocations held now. message NULL: its bytes are gone. */
+bool api_is_suspect(const struct api *api, const struct custody *custody, const struct message *message);
 MUST_CHECK enum cpd_error api_load(struct api *api, const struct message_id *id, struct custody *custody, struct message *message, uint8_t **bytes);
 
 #endif

@@ -36,6 +36,11 @@ enum cpd_error api_load(struct api *api, const struct message_id *id, struct cus
 	return CPD_OK;
 }
 
+bool api_is_suspect(const struct api *api, const struct custody *custody, const struct message *message)
+{
+	return custody->flags & CUSTODY_IS_SUSPECT || (message && directory_doubts(node_directory(api->node), message));
+}
+
 static json_t *summary(struct api *api, const struct custody *custody, const struct message *message)
 {
 	const struct kind *kind = kind_find(custody->kind);
@@ -57,7 +62,7 @@ static json_t *summary(struct api *api, const struct custody *custody, const str
 	    "created", json_time((int64_t)custody->created_s * 1000),
 	    "received_s", (json_int_t)((now.custody_ms - custody->since.custody_ms) / 1000),
 	    "level", level_name(custody->local_level), "hash", hash, "late", !!(custody->flags & CUSTODY_IS_LATE),
-	    "suspect", !!(custody->flags & CUSTODY_IS_SUSPECT), "superseded", !!(custody->flags & CUSTODY_IS_SUPERSEDED),
+	    "suspect", (int)api_is_suspect(api, custody, message), "superseded", !!(custody->flags & CUSTODY_IS_SUPERSEDED),
 	    "line", line, "in_reply_to", json_id(&custody->in_reply_to));
 	return json;
 }
@@ -337,10 +342,10 @@ void api_trace(struct api *api, struct evhttp_request *request, const struct mes
 		json_array_append_new(hops, json_pack("{s:I,s:o,s:o,s:o}", "node", (json_int_t)custody.trace[i].node,
 		    "name", json_node_name(api, custody.trace[i].node), "received", json_time((int64_t)custody.trace[i].received_s * 1000),
 		    "sent", json_time((int64_t)custody.trace[i].sent_s * 1000)));
-	api_reply(request, 200, json_pack("{s:s,s:s,s:s,s:b,s:b,s:b,s:I,s:o,s:s,s:s,s:o,s:o,s:o}",
+	api_reply(request, 200, json_pack("{s:s,s:s,s:s,s:b,s:b,s:b,s:b,s:I,s:o,s:s,s:s,s:o,s:o,s:o}",
 	    "id", message_id_format(id, text), "kind", kind ? kind->name : "unknown",
 	    "precedence", precedence_name(custody.precedence), "held_here", bytes != NULL,
-	    "origin_here", !!(custody.flags & CUSTODY_IS_ORIGIN), "closed", !!(custody.flags & CUSTODY_IS_CLOSED),
+	    "suspect", (int)api_is_suspect(api, &custody, bytes ? &message : NULL), "origin_here", !!(custody.flags & CUSTODY_IS_ORIGIN), "closed", !!(custody.flags & CUSTODY_IS_CLOSED),
 	    "age_s", (json_int_t)custody_age_s(&custody, &now), "from", custody.from ? json_integer(custody.from) : json_null(),
 	    "closing_level", level_name(custody.closing_level), "level_here", level_name(custody.local_level),
 	    "flags", flags_to_json(custody.flags), "hops", hops, "recipients", recipients_to_json(api, &custody)));

@@ -89,6 +89,7 @@ static void tell_node(struct api *api, struct evbuffer *out, const struct moment
 	one(out, "cpd_epoch", "gauge", "Epoch in which this node authors. It rises when its disk was set back.", gauges.epoch);
 	one(out, "cpd_claim", "gauge", "Which copy of its identity this is. It rises when the node moves to another machine.", node_claim(api->node));
 	one(out, "cpd_fenced", "gauge", "1: another copy of this node is in use, and this one has stopped.", node_fenced(api->node, &by));
+	one(out, "cpd_directory_missing", "gauge", "1: an update below one that is held is missing.", directory_missing(node_directory(api->node), 0) != 0);
 	one(out, "cpd_directory_version", "gauge", "Number of the newest directory update held.", directory_version(node_directory(api->node)));
 	one(out, "cpd_turns_in_flight", "gauge", "Turns decided and not yet on disk.", gauges.turns_in_flight);
 	one(out, "cpd_verifications_in_flight", "gauge", "Signatures that are being checked.", (double)gauges.verifications);

@@ -48,8 +48,8 @@ static json_t *links_to_json(struct api *api, const struct moment *now)
 	return list;
 }
 
-/* The newest NspStatus of a node as JSON; NULL: there is none. Its custody is the caller's to clear. */
-static json_t *newest_status(struct api *api, uint32_t node, struct custody *custody)
+/* The newest NspStatus of a node as JSON; NULL: there is none, or a thief may have written it. Its custody is the caller's to clear. */
+static json_t *newest_status(struct api *api, uint32_t node, struct custody *custody, bool *is_suspect)
 {
 	struct store_key key = store_key_latest(node, CPD__KIND__KIND_NSP_STATUS);
 	struct message_id id;
@@ -61,7 +61,8 @@ static json_t *newest_status(struct api *api, uint32_t node, struct custody *cus
 	if (store_get(node_store(api->node), TABLE_LATEST, &key, &value, &len))
 		return NULL;
 	if (!store_value_read_id((struct slice){ value, len }, &id) && !api_load(api, &id, custody, &message, &bytes)) {
-		body = bytes ? body_to_json(custody->kind, message.header.body) : NULL;
+		*is_suspect = api_is_suspect(api, custody, bytes ? &message : NULL);
+		body = bytes && !*is_suspect ? body_to_json(custody->kind, message.header.body) : NULL;
 		free(bytes);
 		if (!body)
 			custody_clear(custody);
@@ -75,9 +76,11 @@ static void nsp_add_status(struct api *api, json_t *json, uint32_t node, const s
 {
 	struct custody custody;
 	json_t *body = NULL;
+	bool is_suspect = false;
 
-	for (int i = 0; !body && i < STATUS_READS; i++)
-		body = newest_status(api, node, &custody);
+	for (int i = 0; !body && !is_suspect && i < STATUS_READS; i++)
+		body = newest_status(api, node, &custody, &is_suspect);
+	json_object_set_new(json, "status_suspect", json_boolean(is_suspect));
 	if (body) {
 		static const char *const fields[] = { "phase", "persons", "capacity", "power", "autonomy_min", "safety", "staff_present", "staff_needed" };
 		for (size_t i = 0; i < sizeof(fields) / sizeof(fields[0]); i++)
@@ -115,6 +118,15 @@ static json_t *nsps_to_json(struct api *api, const struct moment *now)
 	return list;
 }
 
+static json_t *missing_to_json(const struct directory *directory)
+{
+	json_t *list = json_array();
+
+	for (uint32_t number = directory_missing(directory, 0); list && number; number = directory_missing(directory, number))
+		json_array_append_new(list, json_integer(number));
+	return list;
+}
+
 void api_status(struct api *api, struct evhttp_request *request)
 {
 	const struct certificate *own = directory_certificate(node_directory(api->node), node_self(api->node));
@@ -133,7 +145,7 @@ void api_status(struct api *api, struct evhttp_request *request)
 	node_counters(api->node, &counters);
 	store_space(node_store(api->node), &space);
 	node_inbox(api->node, &inbox_total, &inbox_unread);
-	api_reply(request, 200, json_pack("{s:{s:I,s:s,s:s,s:s,s:I,s:I,s:s},s:o,s:{s:o,s:s},s:{s:I,s:I,s:I},s:{s:I},s:o,s:o,s:o,s:{s:I,s:I},s:{s:I,s:I,s:I,s:I,s:I}}",
+	api_reply(request, 200, json_pack("{s:{s:I,s:s,s:s,s:s,s:I,s:I,s:s},s:o,s:{s:o,s:s},s:{s:I,s:I,s:I},s:{s:I,s:o},s:o,s:o,s:o,s:{s:I,s:I},s:{s:I,s:I,s:I,s:I,s:I}}",
 	    "node", "number", (json_int_t)node_self(api->node), "name", own ? own->name : "",
 	    "role", node_role_name(api->config->role), "region", anchor ? anchor->region : "",
 	    "epoch", (json_int_t)identity_epoch(node_identity(api->node)), "claim", (json_int_t)node_claim(api->node), "version", CPD_VERSION,
@@ -142,6 +154,7 @@ void api_status(struct api *api, struct evhttp_request *request)
 	    "store", "used_bytes", (json_int_t)space.used_bytes, "limit_bytes", (json_int_t)space.limit_bytes,
 	    "messages", (json_int_t)store_count(node_store(api->node), TABLE_CUSTODY),
 	    "directory", "version", (json_int_t)directory_version(node_directory(api->node)),
+	    "missing", missing_to_json(node_directory(api->node)),
 	    "links", links_to_json(api, &now), "unrouted", queue_to_json(&unrouted), "nsps", nsps_to_json(api, &now),
 	    "inbox", "total", (json_int_t)inbox_total, "unread", (json_int_t)inbox_unread,
 	    "counters", "commits", (json_int_t)counters.commits, "taken", (json_int_t)counters.taken,

@@ -136,25 +136,41 @@ static bool has_room(const struct courier_job *job, size_t part, size_t more)
 	return courier_overhead(job->reader_count + more) + job->content.len + COURIER_PART_HEAD + part <= job->limit;
 }
 
-static enum cpd_error put_updates(struct node *node)
+/* True: there was room for it, or the store has it no more. */
+static bool put_update(struct node *node, uint32_t number, enum cpd_error *error)
 {
 	struct courier_job *job = node->courier->job;
-	enum cpd_error error = CPD_OK;
+	struct store_key key = store_key_number(number);
+	uint8_t *value;
+	size_t len;
 
-	for (uint32_t number = job->directory_from + 1; !error && number <= directory_version(node->directory); number++) {
-		struct store_key key = store_key_number(number);
-		uint8_t *value;
-		size_t len;
-
-		if (node_load(node, TABLE_DIRECTORY, &key, &value, &len))
-			continue;
-		if (!has_room(job, len + job->limit - job->limit / UPDATES_SHARE, 0)) {
-			free(value);
-			break;                  /* the next file goes on from what they will hold then */
-		}
-		error = courier_put_update(&job->content, (struct slice){ value, len });
+	if (node_load(node, TABLE_DIRECTORY, &key, &value, &len))
+		return true;
+	if (!has_room(job, len + job->limit - job->limit / UPDATES_SHARE, 0)) {
 		free(value);
-		job->report.updates_out += !error;
+		return false;                   /* the next file goes on from what they will hold then */
+	}
+	*error = courier_put_update(&job->content, (struct slice){ value, len });
+	free(value);
+	job->report.updates_out += !*error;
+	return true;
+}
+
+/* Revocations first, those above a gap too, as on a link (node_directory.c); then the others in order. */
+static enum cpd_error put_updates(struct node *node)
+{
+	const uint32_t from = node->courier->job->directory_from, reach = from + LIMIT_DIRECTORY_AHEAD;
+	enum cpd_error error = CPD_OK;
+	uint32_t number = from;
+
+	while (!error && (number = directory_revoking(node->directory, number)) && number <= reach)
+		if (!put_update(node, number, &error))
+			return error;
+	for (number = from + 1; !error && number <= directory_version(node->directory); number++) {
+		bool has_gone = number <= reach && directory_revoking(node->directory, number - 1) == number;
+
+		if (!has_gone && !put_update(node, number, &error))
+			break;
 	}
 	return error;
 }

@@ -78,8 +78,11 @@ void directory_committed(struct node *node, struct work *work)
 	log_line(LOG_INFO, "directory-applied", "number=%u version=%u certificates=%zu revocations=%zu groups=%zu", update->number,
 	    directory_version(node->directory), update->certificate_count, update->revocation_count, update->group_count);
 	work_answer(work, CPD_OK, NULL, NULL, error == CPD_ERR_EXISTS);
-	for (size_t i = 0; i < node->link_count; i++)
+	for (size_t i = 0; i < node->link_count; i++) {
 		link_directory_changed(node->links[i]->link, directory_version(node->directory));
+		if (update->revocation_count && node->links[i]->revoking_sent >= update->number)
+			node->links[i]->revoking_sent = update->number - 1;     /* it filled a gap that later ones had passed */
+	}
 	bearer_zmq_roster_changed(node->bearer);
 	directory_calls(node);
 	gather_event(node, &event);
@@ -87,48 +90,79 @@ void directory_committed(struct node *node, struct work *work)
 
 /* ---------------------------------------------------------------- passing it on */
 
-static bool has_revocation(struct slice bytes)
+/*
+ * What goes next at this precedence; 0: nothing. A revocation goes as FLASH, before all that is numbered below it and
+ * whatever is missing here below it: it must wait neither behind reports nor for a gap. Only where the neighbour could
+ * not hold it yet do the ones below it go first, as FLASH too.
+ */
+static uint32_t update_next(const struct node *node, struct node_link *link, enum precedence precedence)
 {
-	struct signed_record record;
-	struct directory_update update;
-	bool has;
+	const uint32_t revoking = directory_revoking(node->directory, link->revoking_sent);
+	struct link_figures figures;
 
-	if (signed_record_decode(bytes, LIMIT_ITEM, &record) || directory_update_decode(record.signed_bytes, &update))
-		return false;
-	has = update.revocation_count > 0;
-	directory_update_clear(&update);
-	return has;
+	link_figures(link->link, &figures);
+	if (revoking && revoking <= figures.peer_directory + LIMIT_DIRECTORY_AHEAD && precedence == PRECEDENCE_FLASH)
+		return revoking;
+	if (precedence == PRECEDENCE_FLASH && !revoking)
+		return 0;
+	/* Those that went ahead. */
+	while (link->directory_next <= link->revoking_sent &&
+	    directory_revoking(node->directory, link->directory_next - 1) == link->directory_next)
+		link->directory_next++;
+	return link->directory_next <= directory_version(node->directory) ? link->directory_next : 0;
 }
 
-/* One update at a time of each precedence; a revocation goes as FLASH: it must not wait behind reports. */
+static void update_sent(const struct node *node, struct node_link *link, uint32_t number)
+{
+	if (number == link->directory_next)
+		link->directory_next++;
+	if (number > link->revoking_sent && directory_revoking(node->directory, link->revoking_sent) == number)
+		link->revoking_sent = number;
+}
+
 bool directory_send(struct node *node, struct node_link *link, enum precedence precedence)
 {
-	struct item_ref ref = { .type = ITEM_TYPE_DIRECTORY, .id = { .sequence = link->directory_next } };
-	struct store_key key = store_key_number(link->directory_next);
+	struct item_ref ref = { .type = ITEM_TYPE_DIRECTORY, .precedence = precedence };
+	struct store_key key;
+	uint32_t number;
 	uint8_t *value;
 	size_t len;
 	enum cpd_error error;
 
-	if (!link->directory_next || link->directory_next > directory_version(node->directory) || !link_can_send(link->link, precedence))
+	if (!link->directory_next || !link_can_send(link->link, precedence))
 		return false;
+	number = update_next(node, link, precedence);
+	if (!number)
+		return false;
+	key = store_key_number(number);
 	if (node_load(node, TABLE_DIRECTORY, &key, &value, &len)) {
-		log_limited(LOG_ERR, "directory-missing", link->neighbour, node_ms(node), "number=%u cure=\"import that update again\"", link->directory_next);
-		link->directory_next++;
+		log_limited(LOG_ERR, "directory-missing", link->neighbour, node_ms(node), "number=%u cure=\"import that update again\"", number);
+		update_sent(node, link, number);
 		return false;
 	}
-	ref.precedence = has_revocation((struct slice){ value, len }) ? PRECEDENCE_FLASH : PRECEDENCE_PRIORITY;
-	error = ref.precedence == precedence ? link_send(link->link, &ref, (struct slice){ value, len }, node_ms(node)) : CPD_ERR_BUSY;
+	ref.id.sequence = number;
+	error = link_send(link->link, &ref, (struct slice){ value, len }, node_ms(node));
 	free(value);
 	if (error)
 		return false;
-	link->directory_next++;
+	update_sent(node, link, number);
 	return true;
+}
+
+void directory_peer_holds(struct node_link *link, uint32_t version, bool is_hello)
+{
+	if (is_hello || version + 1 > link->directory_next)
+		link->directory_next = version + 1;
+	if (is_hello || version > link->revoking_sent)
+		link->revoking_sent = version;
 }
 
 void directory_returned(struct node_link *link, const struct item_ref *ref)
 {
 	if (ref->id.sequence < link->directory_next)
 		link->directory_next = (uint32_t)ref->id.sequence;
+	if (ref->id.sequence <= link->revoking_sent)
+		link->revoking_sent = (uint32_t)ref->id.sequence - 1;
 }
 
 /* ---------------------------------------------------------------- who may call, whom we call */
@@ -148,9 +182,10 @@ uint32_t directory_roster(void *context, const uint8_t transport_key[32])
 
 	if (node_is_fenced(node))
 		return UINT32_MAX;
+	/* Who was cut off is no stranger: it would sit in the few places of those who come to introduce themselves. */
 	if (!certificate)
-		return 0;
-	if (certificate->node == node->self || directory_revocation(node->directory, certificate->node, certificate->key_number))
+		return directory_transport_key_is_revoked(node->directory, transport_key) ? UINT32_MAX : 0;
+	if (certificate->node == node->self)
 		return UINT32_MAX;
 	if (!is_listed(node, certificate->node) && !node->config->accept_any_certified)
 		return UINT32_MAX;

@@ -96,6 +96,7 @@ MUST_CHECK enum cpd_error send_build_leaf(struct node *node, struct node_link *l
 MUST_CHECK enum cpd_error directory_decide(struct node *node, struct turn *turn, struct work *work);
 void directory_committed(struct node *node, struct work *work);
 bool directory_send(struct node *node, struct node_link *link, enum precedence precedence); /* true: one was handed over */
+void directory_peer_holds(struct node_link *link, uint32_t version, bool is_hello); /* a hello begins the count again */
 void directory_returned(struct node_link *link, const struct item_ref *ref);
 void directory_calls(struct node *node);                        /* call whom we may, with the key they have now */
 void directory_introduce(struct node *node, struct node_link *link);

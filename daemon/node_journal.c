@@ -250,7 +250,7 @@ static int priority_of(const struct node_news *news)
 	case JOURNAL_ID_CONFLICT: case JOURNAL_FLOOR_FELL:
 		return LOG_ERR;
 	case JOURNAL_EPOCH_ROSE: case JOURNAL_UNDELIVERABLE: case JOURNAL_EXPIRED: case JOURNAL_REFUSED: case JOURNAL_REFUSED_BY:
-	case JOURNAL_LINK_DOWN:
+	case JOURNAL_LINK_DOWN: case JOURNAL_RECEIPT_DOUBTED:
 		return LOG_WARNING;
 	default:
 		return LOG_INFO;

@@ -235,7 +235,7 @@ static void peer_is_up(struct node *node, struct node_link *link, const struct f
 		link->peer_epoch = hello->epoch;
 		link->circuit++;
 	}
-	link->directory_next = hello->directory + 1;
+	directory_peer_holds(link, hello->directory, true);
 	link->introduce_at_ms = INT64_MAX;
 	link->problem[0] = '\0';
 	node_now(node, &now);
@@ -292,8 +292,7 @@ void links_events(struct node *node, struct node_link *link)
 		case LINK_EVENT_INTRODUCTION:
 			break;          /* a neighbour that we know needs none; strangers do not come here */
 		case LINK_EVENT_DIRECTORY:
-			if (event.directory + 1 > link->directory_next)
-				link->directory_next = event.directory + 1;
+			directory_peer_holds(link, event.directory, false);
 			break;
 		case LINK_EVENT_GAP:
 			log_limited(LOG_WARNING, "serial-gap", link->neighbour, node_ms(node), "link=%u first=%llu last=%llu", link->neighbour,

@@ -196,7 +196,8 @@ static bool send_items(struct node *node, struct node_link *link, const struct m
 		const enum precedence precedence = (enum precedence)p;
 
 		if (precedence == PRECEDENCE_PRIORITY || precedence == PRECEDENCE_FLASH)
-			moved |= directory_send(node, link, precedence);
+			while (directory_send(node, link, precedence))
+				moved = true;
 		while (!node->rebuild_why && may_send(link, precedence) && send_one(node, link, precedence, now))
 			moved = true;
 	}

@@ -58,6 +58,7 @@ struct node_link {
 	struct message_id doubted; int64_t doubted_ms; /* highest of ours that it told it holds, to be believed then; INT64_MAX: nothing is */
 	int64_t raised_ms;                /* when it last made us begin an epoch; 0: never */
 	uint32_t directory_next;          /* number of the update to send next */
+	uint32_t revoking_sent;           /* up to this number those with a revocation have been sent ahead */
 	bool has_clock; int64_t clock_offset_ms, clock_told_ms; enum clock_quality clock_quality; /* the peer's, by its last hello */
 	char problem[120];
 	struct tree *tree; struct message_id tree_of; /* owned: hashes of the large body under way */

@@ -438,6 +438,63 @@ const struct revocation *directory_revocation(const struct directory *directory,
 	return table_find(&directory->tables[REVOCATIONS], node, key_number);
 }
 
+bool directory_transport_key_is_revoked(const struct directory *directory, const uint8_t key[32])
+{
+	const struct table *revocations = &directory->tables[REVOCATIONS];
+
+	for (size_t i = 0; i < revocations->count; i++) {
+		const struct entry *entry = &revocations->entries[i];
+		const struct certificate *certificate = directory_certificate_key(directory, entry->first, entry->second);
+
+		if (certificate && !memcmp(certificate->transport_key, key, 32))
+			return true;
+	}
+	return false;
+}
+
+bool revocation_covers(const struct revocation *revocation, const struct message_id *id)
+{
+	return revocation->last_epoch == 0 || id->epoch > revocation->last_epoch ||
+	    (id->epoch == revocation->last_epoch && id->sequence > revocation->last_sequence);
+}
+
+bool directory_doubts(const struct directory *directory, const struct message *message)
+{
+	const struct message_id *id = &message->header.id;
+	const struct revocation *revocation;
+
+	if (message->signature_count == 0)
+		return false;
+	revocation = directory_revocation(directory, id->origin, message->signatures[0].key_number);
+	return revocation && revocation_covers(revocation, id);
+}
+
+uint32_t directory_revoking(const struct directory *directory, uint32_t after)
+{
+	const struct table *revocations = &directory->tables[REVOCATIONS];
+	uint32_t lowest = 0;
+
+	for (size_t i = 0; i < revocations->count; i++) {
+		uint32_t update = revocations->entries[i].update;
+
+		if (update > after && (!lowest || update < lowest))
+			lowest = update;
+	}
+	return lowest;
+}
+
+uint32_t directory_missing(const struct directory *directory, uint32_t after)
+{
+	uint32_t number = after > directory->version ? after : directory->version;
+
+	if (!directory->ahead_count)
+		return 0;
+	while (++number < directory->ahead[directory->ahead_count - 1])
+		if (!directory_holds(directory, number))
+			return number;
+	return 0;
+}
+
 const struct group *directory_group(const struct directory *directory, uint32_t number, uint32_t version)
 {
 	const struct table *groups = &directory->tables[GROUPS];

@@ -77,6 +77,18 @@ const struct certificate *directory_by_transport_key(const struct directory *dir
 const struct certificate *directory_next(const struct directory *directory, uint32_t after);
 /* NULL: not revoked. */
 const struct revocation *directory_revocation(const struct directory *directory, uint32_t node, uint32_t key_number);
+/* A transport key of a certificate that is revoked: known, and wanted nowhere. */
+bool directory_transport_key_is_revoked(const struct directory *directory, const uint8_t key[32]);
+/* Beyond the line that the revocation draws, so not trusted: with no last epoch all that the key signed. */
+bool revocation_covers(const struct revocation *revocation, const struct message_id *id);
+/* A message held whose origin's key was revoked, this id beyond the line: "verdacht: na intrekking". Also what came
+ * in before the revocation did, so whoever shows or counts a message asks here, and not only what was noted then. */
+bool directory_doubts(const struct directory *directory, const struct message *message);
+/* Number of the lowest update above `after` in which a revocation came that still counts; 0: none. Ahead of the
+ * version too: a revocation waits for no gap. */
+uint32_t directory_revoking(const struct directory *directory, uint32_t after);
+/* Lowest number above `after` that is missing though a higher one is held; 0: none. */
+uint32_t directory_missing(const struct directory *directory, uint32_t after);
 /* version 0: the newest. NULL: not held. */
 const struct group *directory_group(const struct directory *directory, uint32_t number, uint32_t version);
 const struct group *directory_next_group(const struct directory *directory, uint32_t after); /* newest versions */

@@ -64,6 +64,16 @@ static void look_at_claim(struct doctor *doctor, const json_t *status)
 		    "cpctl node claim STATEDIR, start cpd", "another copy of this node is in use; this one has stopped");
 }
 
+static void look_at_directory(struct doctor *doctor, const json_t *directory)
+{
+	const json_t *missing = json_object_get(directory, "missing");
+	const long long first = json_integer_value(json_array_get(missing, 0));
+
+	if (json_array_size(missing))
+		doctor_add(doctor, FINDING_WARN, "directory", "bring it from the region: cpctl directory import FILE (updates/NUMBER.update there)",
+		    "%zu missing below those held, the first is %lld", json_array_size(missing), first);
+}
+
 static void look_at_store(struct doctor *doctor, const json_t *status, const json_t *self)
 {
 	const json_t *store = json_object_get(status, "store");
@@ -151,6 +161,7 @@ static void look_at_daemon(struct doctor *doctor, const json_t *status, const js
 	    (long long)json_number(json_object_get(status, "directory"), "version"));
 	doctor_add(doctor, verdict == CLOCK_WRONG ? FINDING_FAIL : verdict == CLOCK_DOUBTED ? FINDING_WARN : FINDING_OK, "clock", verdict == CLOCK_GOOD ? "" : cure, "%s", why);
 	look_at_certificate(doctor, self);
+	look_at_directory(doctor, json_object_get(status, "directory"));
 	look_at_process(doctor, process);
 	look_at_claim(doctor, status);
 	look_at_store(doctor, status, self);

@@ -47,7 +47,7 @@ static void print_marks(const json_t *message)
 	if (json_flag(message, "late"))
 		printf("  te laat binnengekomen");
 	if (json_flag(message, "suspect"))
-		printf("  %sSUSPECT%s", colour(COLOUR_BAD), colour(COLOUR_NONE));
+		printf("  %sSUSPECT (verdacht: na intrekking)%s", colour(COLOUR_BAD), colour(COLOUR_NONE));
 	if (json_flag(message, "superseded"))
 		printf("  replaced");
 	if (strcmp(json_text(message, "mode"), "REAL") && *json_text(message, "mode"))

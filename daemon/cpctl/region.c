@@ -425,6 +425,8 @@ int verb_region_group(struct call *call)
 
 /* ---------------------------------------------------------------- revoke */
 
+#define REVOKED_MAX 64  /* keys of one node in one update */
+
 /* "1/118" */
 static bool take_last(struct call *call, struct revocation *revocation)
 {
@@ -445,28 +447,45 @@ static bool take_last(struct call *call, struct revocation *revocation)
 	return false;
 }
 
-static int revoke(struct call *call, struct registry *registry, struct revocation *revocation)
+/* Every key that the node ever had and that stands: whoever has the machine may have those of before, too. One line for
+ * all, since epochs and sequences are of the node and not of a key. */
+static size_t keys_of(const struct directory *directory, const struct revocation *wanted, uint32_t newest, struct revocation *out)
+{
+	size_t count = 0;
+
+	for (uint32_t key = newest; key && count < REVOKED_MAX; key--) {
+		if (key != newest && (!directory_certificate_key(directory, wanted->node, key) || directory_revocation(directory, wanted->node, key)))
+			continue;
+		out[count] = *wanted;
+		out[count++].key_number = key;
+	}
+	return count;
+}
+
+static int revoke(struct call *call, struct registry *registry, const struct revocation *revocation)
 {
 	const struct certificate *certificate = directory_certificate(registry->directory, revocation->node);
-	struct directory_update update = { .revocations = revocation, .revocation_count = 1 };
+	struct revocation revocations[REVOKED_MAX];
+	struct directory_update update = { .revocations = revocations };
 	const struct revocation *held;
 
 	if (!certificate)
 		return say_refused("node %u is not admitted; `cpctl region show %s` lists the nodes", revocation->node, call->words[0]);
-	revocation->key_number = certificate->key_number;
-	held = directory_revocation(registry->directory, revocation->node, revocation->key_number);
+	held = directory_revocation(registry->directory, revocation->node, certificate->key_number);
 	if (held && held->last_epoch == revocation->last_epoch && held->last_sequence == revocation->last_sequence) {
 		printf("Key %u of node %u is revoked so already.\n", held->key_number, held->node);
 		return EXIT_DONE;
 	}
+	update.revocation_count = keys_of(registry->directory, revocation, certificate->key_number, revocations);
 	if (!registry_sign(registry, &update))
 		return EXIT_REFUSED;
-	printf("Key %u of node %u %s is revoked, directory %u.\n", revocation->key_number, revocation->node, certificate->name, directory_version(registry->directory));
+	for (size_t i = 0; i < update.revocation_count; i++)
+		printf("Key %u of node %u %s is revoked, directory %u.\n", revocations[i].key_number, revocation->node, certificate->name, update.number);
 	if (revocation->last_epoch)
 		printf("Messages after %u/%u/%llu are shown as suspect.\n", revocation->node, revocation->last_epoch, (unsigned long long)revocation->last_sequence);
 	else
-		printf("Nothing this key signed is trusted any more.\n");
-	printf("Take updates/%06u.update to the nodes: `cpctl directory import FILE`.\n", update.number);
+		printf("Nothing this node signed before is trusted any more.\n");
+	printf("Take updates/%06u.update to one node that is reached: `cpctl directory import FILE`.\n", update.number);
 	return EXIT_DONE;
 }
 

@@ -147,7 +147,7 @@ static void print_head(const json_t *message)
 	if (json_flag(message, "late"))
 		puts("Te laat binnengekomen: it came after its time.");
 	if (json_flag(message, "suspect"))
-		printf("%sSUSPECT: its key was revoked, and this was signed after that.%s\n", colour(COLOUR_BAD), colour(COLOUR_NONE));
+		printf("%sSUSPECT (verdacht: na intrekking): its key was revoked, and this lies beyond what the region trusts of it.%s\n", colour(COLOUR_BAD), colour(COLOUR_NONE));
 	if (json_flag(message, "superseded"))
 		puts("Replaced by a later message.");
 }

@@ -10,6 +10,23 @@
 
 static const char *const precedences[] = { "FLASH", "IMMEDIATE", "PRIORITY", "ROUTINE" };
 
+/* A revocation may stand in an update that is missing, so its number is told. */
+static void print_directory(const json_t *directory)
+{
+	const json_t *missing = json_object_get(directory, "missing");
+	size_t index;
+	json_t *number;
+
+	printf("  directory  version %lld", (long long)json_number(directory, "version"));
+	if (json_array_size(missing)) {
+		printf("%s; MISSING:", colour(COLOUR_BAD));
+		json_array_foreach((json_t *)(uintptr_t)missing, index, number)
+			printf(" %lld", (long long)json_integer_value(number));
+		printf("; cpctl directory import FILE%s", colour(COLOUR_NONE));
+	}
+	putchar('\n');
+}
+
 static void print_node(const json_t *status)
 {
 	const json_t *node = json_object_get(status, "node"), *clock = json_object_get(status, "clock");
@@ -32,7 +49,7 @@ static void print_node(const json_t *status)
 	printf("  store      %.1f of %.0f MiB (%s%.0f %%%s), %lld messages\n", used / 1048576, limit / 1048576, percent < 60 ? "" : colour(COLOUR_WARNING),
 	    percent, percent < 60 ? "" : colour(COLOUR_NONE), (long long)json_number(store, "messages"));
 	printf("  inbox      %lld messages, %lld unread\n", (long long)json_number(inbox, "total"), (long long)json_number(inbox, "unread"));
-	printf("  directory  version %lld\n", (long long)json_number(json_object_get(status, "directory"), "version"));
+	print_directory(json_object_get(status, "directory"));
 }
 
 /* "waiting: FLASH 1 (oldest 20 s), ROUTINE 12 (oldest 3 min)", nothing when nothing waits. */

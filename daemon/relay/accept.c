@@ -538,7 +538,8 @@ bool accept_take(struct relay *relay, const struct message *message, const struc
 		count = leave_out_revoked(relay->config.directory, recipients, count);
 	for (size_t i = 0; i < count; i++)
 		is_local |= recipients[i] == relay->config.self;
-	if (kind_find(header->kind) && kind_find(header->kind)->is_state && !state_take(relay, header, is_local || !link))
+	/* What a thief says of the state of a place takes the place of nothing that its people said. */
+	if (kind_find(header->kind) && kind_find(header->kind)->is_state && !is_suspect && !state_take(relay, header, is_local || !link))
 		return true;
 	custody = custody_of(relay, &header->id);   /* state_take may have moved the overlay */
 	is_new = !custody || !custody->kind || custody->flags & CUSTODY_IS_PARTIAL;

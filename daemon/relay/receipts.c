@@ -139,6 +139,19 @@ static void apply(struct relay *relay, const struct receipts *receipts, const st
 	}
 }
 
+/* Signed with a revoked key from its last epoch on: whoever has the stolen machine may have written it. It is passed on,
+ * for others to judge, and told; nobody's wait ends by it. What it spoke of truly is offered again to who takes the
+ * machine's place: late, never lost. */
+static void doubt(struct relay *relay, const struct receipts *receipts)
+{
+	for (size_t i = 0; i < receipts->count; i++) {
+		struct custody *custody = custody_of(relay, &receipts->entries[i].subject);
+
+		if (custody)
+			journal(relay, JOURNAL_RECEIPT_DOUBTED, custody, receipts->witness, relay->event->link, receipts->entries[i].level, REFUSED_REVOKED);
+	}
+}
+
 void handle_receipts(struct relay *relay)
 {
 	const struct verified_receipts *verified = relay->event->receipts;
@@ -153,6 +166,8 @@ void handle_receipts(struct relay *relay)
 	} else if (receipts->witness == relay->config.self) {
 		settle(relay, REFUSED_NONE);            /* our own word, come round */
 		return;
+	} else if (verified->is_suspect) {
+		doubt(relay, receipts);
 	} else {
 		for (size_t i = 0; i < receipts->count; i++)
 			apply(relay, receipts, &receipts->entries[i], &precedence);

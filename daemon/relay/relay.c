@@ -565,7 +565,7 @@ const char *journal_what_name(enum journal_what what)
 		[JOURNAL_ID_CONFLICT] = "id-conflict", [JOURNAL_FLOOR_FELL] = "floor-fell", [JOURNAL_EPOCH_ROSE] = "epoch-rose",
 		[JOURNAL_OPERATED] = "operated", [JOURNAL_LINK_UP] = "link-up", [JOURNAL_LINK_DOWN] = "link-down",
 		[JOURNAL_NODE_SEEN] = "node-seen", [JOURNAL_HEAD_SEEN] = "head-seen",
-		[JOURNAL_FENCED] = "fenced",
+		[JOURNAL_FENCED] = "fenced", [JOURNAL_RECEIPT_DOUBTED] = "receipt-doubted",
 	};
 	return what < JOURNAL_COUNT && names[what] ? names[what] : "unknown";
 }

@@ -176,7 +176,7 @@ static inline struct message_id authored_text(struct box *box, uint32_t destinat
 
 /* ---------------------------------------------------------------- what neighbours tell */
 
-struct told { uint32_t link, witness, epoch; uint64_t counter; enum level level; enum cpd_reason reason; };
+struct told { uint32_t link, witness, epoch; uint64_t counter; enum level level; enum cpd_reason reason; bool is_suspect; };
 
 static inline int receipt(struct box *box, const struct header *subject, struct told told)
 {
@@ -187,6 +187,7 @@ static inline int receipt(struct box *box, const struct header *subject, struct 
 	receipts.entries[0] = (struct receipt_entry){ .subject = subject->id, .hash = make_message(box, subject)->hash,
 		.level = told.level, .reason = told.reason };
 	event.receipts = make_receipts(box, &receipts);
+	((struct verified_receipts *)(uintptr_t)event.receipts)->is_suspect = told.is_suspect;
 	assert_int_equal(play(box, &event), CPD_OK);
 	return settled(box, event.serial);
 }

@@ -49,6 +49,46 @@ static void a_relay_whose_receipt_does_not_close_the_message_passes_it_on(void *
 	assert_int_equal(box_recipient(box, &header.id, DESK)->hop, HOP_QUEUED);
 }
 
+/* Whoever has the stolen machine signs that it has all, and has done all. */
+static void a_receipt_of_a_revoked_key_ends_nobodys_wait_and_is_passed_on(void **state)
+{
+	BOX;
+	struct header header = header_of(KIND_TEXT, NSP_A, 1, DESK);
+	struct told told = BY_DESK(7, LEVEL_DONE);
+
+	told.is_suspect = true;
+	arrive(box, NSP_A, &header, 0);
+	assert_int_equal(receipt(box, &header, told), REFUSED_NONE);
+	assert_int_equal(box_recipient(box, &header.id, DESK)->level, LEVEL_NONE);
+	assert_int_equal(box_recipient(box, &header.id, DESK)->hop, HOP_QUEUED);
+	assert_true(box_has_envelope(box, &header.id));
+	assert_int_equal(journal_of(box, JOURNAL_RECEIPT_DOUBTED), 1);
+	assert_int_equal(rows_of(box, NSP_A, ITEM_TYPE_RECEIPTS), 1);
+	/* what the one who took its place signs does end it */
+	assert_int_equal(receipt(box, &header, BY_DESK(8, LEVEL_DONE)), REFUSED_NONE);
+	assert_int_equal(box_recipient(box, &header.id, DESK)->level, LEVEL_DONE);
+}
+
+static void the_state_that_a_revoked_key_tells_takes_no_ones_place(void **state)
+{
+	BOX;
+	struct header first = header_of(KIND_STATUS, NSP_A, 1, SELF), stolen = header_of(KIND_STATUS, NSP_A, 2, SELF);
+	struct relay_event event = { .type = RELAY_MESSAGE, .link = NSP_A, .store_admits = box->store_admits };
+	struct trailer trailer = trailer_by(NSP_A, 0);
+
+	arrive(box, NSP_A, &first, 0);
+	event.serial = ++box->serial;
+	event.message = make_message(box, &stolen);
+	event.trailer = &trailer;
+	((struct verified_message *)(uintptr_t)event.message)->is_suspect = true;
+	assert_int_equal(play(box, &event), CPD_OK);
+	assert_int_equal(settled(box, event.serial), REFUSED_NONE);
+	assert_true(box_has_envelope(box, &first.id));       /* the newest that is trusted stands */
+	assert_true(box_has_envelope(box, &stolen.id));      /* and the other is kept, to be shown as what it is */
+	assert_true(box_held(box, &stolen.id)->flags & CUSTODY_IS_SUSPECT);
+	assert_false(box_held(box, &first.id)->flags & CUSTODY_IS_SUPERSEDED);
+}
+
 static void a_receipt_of_an_older_epoch_than_the_offer_names_answers_nothing(void **state)
 {
 	BOX;
@@ -335,6 +375,8 @@ int main(void)
 		CASE(a_relay_with_the_closing_receipt_answers_with_it),
 		CASE(a_relay_whose_receipt_does_not_close_the_message_passes_it_on),
 		CASE(a_receipt_of_an_older_epoch_than_the_offer_names_answers_nothing),
+		CASE(a_receipt_of_a_revoked_key_ends_nobodys_wait_and_is_passed_on),
+		CASE(the_state_that_a_revoked_key_tells_takes_no_ones_place),
 		CASE(a_receipt_goes_to_its_origin_once_and_is_not_passed_round),
 		CASE(a_receipt_is_settled_only_with_the_turn_that_keeps_it),
 		CASE(the_closing_receipt_ends_a_copy_that_waits),

@@ -383,6 +383,8 @@ class Node:
             return Reason.REVOKED
         if origin != self.number:
             return Reason.NO_ROUTE
+        if revoked and epoch >= revoked.last_epoch:
+            return None                     # suspect: acknowledged, and it ends no wait (section 9.10)
         if self.store.one("select 1 from receipt where witness=? and epoch=? and counter=?", witness, epoch, counter):
             self.counts["duplicates"] += 1
             return None
