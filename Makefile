@@ -118,6 +118,7 @@ $(BUILD)/test/unit/test_%: $(BUILD)/obj/test/unit/test_%.o $(LIBS_ALL) $(LIBSHEL
 -include test/crash/crash.mk
 -include test/fuzz/fuzz.mk
 -include test/soak/soak.mk
+-include test/sanitize/sanitize.mk
 
 # Installs what is missing (apt), says what; nothing where it is there.
 deps:
@@ -135,13 +136,11 @@ check: deps
 check-run: all tests
 	$(Q)BUILD=$(BUILD) CC=$(CC) $(PYTHON) test/run.py check
 
-# The same with sanitizers and more seeds.
+# Everything, within two hours on two idle cores: the parts are listed in test/check_all.py. PARTS="asan tsan": only these.
 check-all: deps
 	$(Q)$(MAKE) --no-print-directory all tests
-	$(Q)$(MAKE) --no-print-directory BUILD=$(BUILD)/asan SAN=address,undefined all tests
-	@test/deps.sh clang libclang-rt-14-dev llvm systemd-container
-	$(Q)$(MAKE) --no-print-directory fuzz-build
-	$(Q)BUILD=$(BUILD) CC=$(CC) $(PYTHON) test/run.py check-all
+	@test/deps.sh systemd-container
+	$(Q)BUILD=$(BUILD) CC=$(CC) MAKE="$(MAKE)" $(PYTHON) test/check_all.py $(PARTS)
 
 # Breaks the code on purpose, once a mutant, and tells which test saw it.
 mutants: deps

@@ -368,9 +368,11 @@ enum cpd_error __wrap_store_open(const struct store_options *options, struct sto
 void __wrap_store_close(struct store *store)
 {
 	__real_store_close(store);
+	pthread_mutex_lock(&lock);
 	for (size_t i = 0; store && i < CRASH_DISKS; i++)
 		if (stores[i] == store)
 			stores[i] = NULL;
+	pthread_mutex_unlock(&lock);
 }
 
 static size_t note_submit(struct recording *recording, struct store *store, const struct store_batch *batch)
@@ -426,21 +428,23 @@ enum cpd_error __wrap_store_commit_now(struct store *store, struct store_batch *
  * acknowledgement can leave. */
 ssize_t __wrap_write(int fd, const void *bytes, size_t len)
 {
+	struct store *store;
+
 	for (size_t i = 0; is_recording && i < recording_count; i++) {
 		struct recording *recording = &recordings[i];
 
-		if (!stores[i] || stores[i]->event_fd != fd)
-			continue;
 		pthread_mutex_lock(&lock);
-		for (size_t at = recording->count; at > 0; at--) {
+		store = stores[i] && stores[i]->event_fd == fd ? stores[i] : NULL;
+		for (size_t at = store ? recording->count : 0; at > 0; at--) {
 			const struct happening *one = &recording->happenings[at - 1];
-			if (one->what != HAPPENED_SUBMIT || one->turn != stores[i]->completed)
+			if (one->what != HAPPENED_SUBMIT || one->turn != store->completed)
 				continue;
 			note(recording, (struct happening){ .what = HAPPENED_ACKNOWLEDGED, .of = at - 1 }, NULL, 0);
 			break;
 		}
 		pthread_mutex_unlock(&lock);
-		return __real_write(fd, bytes, len);
+		if (store)
+			return __real_write(fd, bytes, len);
 	}
 	if (recording_of_fd(fd))
 		is_blind = true;

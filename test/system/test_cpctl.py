@@ -32,7 +32,7 @@ def test(function):
 
 def run(*words, socket=None, stdin=None, environment=None):
     env = {"PATH": os.environ["PATH"], "CPD_SOCKET": socket or "/nonexistent/api.sock", **(environment or {})}
-    for name in ("ASAN_OPTIONS", "UBSAN_OPTIONS", "LSAN_OPTIONS"):
+    for name in ("ASAN_OPTIONS", "UBSAN_OPTIONS", "LSAN_OPTIONS", "TSAN_OPTIONS"):
         if name in os.environ:
             env[name] = os.environ[name]
     return subprocess.run([CPCTL, *map(str, words)], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, timeout=60, env=env,

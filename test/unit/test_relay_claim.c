@@ -175,5 +175,5 @@ int main(void)
 		cmocka_unit_test_setup_teardown(own_presence_tells_which_copy_speaks, open_box, close_box),
 	};
 
-	return cmocka_run_group_tests(tests, NULL, NULL);
+	return RUN_FED_AND_HUNGRY(tests);
 }
