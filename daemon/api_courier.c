@@ -61,16 +61,18 @@ void api_courier_end(struct api *api)
 static json_t *report_json(struct api *api, const struct courier_report *report)
 {
 	if (report->is_read)
-		return json_pack("{s:I,s:o,s:I,s:I,s:b,s:I,s:I,s:I,s:I,s:I,s:I,s:I,s:s*,s:I}", "writer", (json_int_t)report->writer,
+		return json_pack("{s:I,s:o,s:I,s:I,s:b,s:I,s:I,s:I,s:I,s:I,s:I,s:I,s:s*,s:I,s:b}", "writer", (json_int_t)report->writer,
 		    "name", json_node_name(api, report->writer), "epoch", (json_int_t)report->epoch, "number", (json_int_t)report->number,
 		    "read_before", (int)report->was_read, "updates", (json_int_t)report->updates, "taken", (json_int_t)report->taken,
 		    "known", (json_int_t)report->known, "receipts", (json_int_t)report->receipts, "others", (json_int_t)report->others,
 		    "refused", (json_int_t)report->refused, "later", (json_int_t)report->later,
-		    "reason", report->reason ? reason_name(report->reason) : NULL, "released", (json_int_t)report->released);
-	return json_pack("{s:I,s:o,s:I,s:I,s:I,s:I,s:I,s:I,s:I,s:I,s:I}", "to", (json_int_t)report->to, "name", json_node_name(api, report->to),
+		    "reason", report->reason ? reason_name(report->reason) : NULL, "released", (json_int_t)report->released,
+		    "fenced", (int)report->is_fenced);
+	return json_pack("{s:I,s:o,s:I,s:I,s:I,s:I,s:I,s:I,s:I,s:I,s:I,s:b}", "to", (json_int_t)report->to, "name", json_node_name(api, report->to),
 	    "readers", (json_int_t)report->readers, "writer", (json_int_t)node_self(api->node), "number", (json_int_t)report->number,
 	    "bytes", (json_int_t)report->len, "messages", (json_int_t)report->messages, "receipts", (json_int_t)report->receipts_out,
-	    "acknowledged", (json_int_t)report->acks, "updates", (json_int_t)report->updates_out, "left", (json_int_t)report->left);
+	    "acknowledged", (json_int_t)report->acks, "updates", (json_int_t)report->updates_out, "left", (json_int_t)report->left,
+	    "fenced", (int)report->is_fenced);
 }
 
 static const char *code_of(enum cpd_error error)

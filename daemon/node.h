@@ -58,6 +58,7 @@ struct courier_report {
 	bool is_read;
 	/* read: of the file, and what became of its parts */
 	uint32_t writer, epoch; uint64_t number;
+	bool is_fenced;                        /* read or written by a copy that another has the place of: nothing but acknowledgements was taken in */
 	bool is_dropped;                       /* the node starts anew, or stops: nothing is wrong with the file */
 	bool was_read;                         /* a file of this number was read here before */
 	uint32_t updates;                      /* directory updates that were new */

@@ -10,7 +10,7 @@
 #include <systemd/sd-id128.h>
 
 #include "daemon/log.h"
-#include "daemon/node_internal.h"
+#include "daemon/node_courier.h"
 
 /* It has been told, and ends the session itself; this is for one that does not. */
 #define REFUSED_STAYS_MS 10000
@@ -178,4 +178,5 @@ void claim_fence(struct node *node)
 		log_line(LOG_ERR, "fence-not-kept", "error=\"%s\" cure=\"it holds until this process ends; do not start it again before the disk is mended\"", crypto_problem());
 	tell_fenced(node);
 	fall_silent(node);
+	courier_put_down(node);
 }

@@ -38,6 +38,7 @@ static struct courier_job *job_begin(struct node *node, node_couriered *done, vo
 
 	if (!job)
 		return NULL;
+	job->report.is_fenced = node_is_fenced(node);
 	job->number = ++node->courier->jobs & JOB_MASK;
 	job->done = done;
 	job->context = context;
@@ -72,6 +73,12 @@ void courier_drop(struct node *node, const char *why)
 		return;
 	node->courier->job->report.is_dropped = true;
 	courier_finish(node, CPD_ERR_STATE, why);
+}
+
+void courier_put_down(struct node *node)
+{
+	if (node->courier && node->courier->job && node->courier->job->is_read)
+		courier_drop(node, "another copy of this node is in use, so this one takes nothing in any more; read the stick there");
 }
 
 enum cpd_error courier_start(struct node *node)
@@ -148,6 +155,8 @@ void courier_decided(struct node *node, const struct work *work, uint64_t turn)
 {
 	struct courier_job *job = node->courier->job;
 
+	if (!is_of_job(job, work->serial))
+		return;                 /* it was put down meanwhile */
 	job->turn = turn;
 	job->under_way--;
 	if (work->type == WORK_ITEM && work->item_type != ITEM_TYPE_LEAF)
@@ -622,6 +631,13 @@ static bool is_for_nobody_here(const struct node *node, const struct courier_par
 	return !is_here;
 }
 
+/* What a fenced copy took nobody would read, and its receipt would keep it from the copy in use: that one reads the stick.
+ * A word that releases what went from here is for this copy alone. */
+static bool is_for_the_other_copy(const struct node *node, const struct courier_part *part)
+{
+	return node_is_fenced(node) && (part->type == COURIER_ITEM || part->type == COURIER_PRESENCE);
+}
+
 static bool is_settled(const struct courier_job *job)
 {
 	return !job->under_way && job->turn <= job->committed;
@@ -647,9 +663,9 @@ static bool pump_one(struct node *node, enum cpd_error *error)
 	if (job->under_way >= UNDER_WAY_MAX || (job->checking && part.type == COURIER_ITEM && part.tag.type == ITEM_TYPE_LEAF))
 		return false;
 	job->group = part.type;
-	if (is_for_nobody_here(node, &part)) {
-		job->report.others++;
-		job->item_at++;
+	if (is_for_the_other_copy(node, &part) || is_for_nobody_here(node, &part)) {
+		job->report.others += part.type == COURIER_ITEM && part.tag.type != ITEM_TYPE_LEAF;
+		job->item_at += part.type == COURIER_ITEM;
 	} else {
 		*error = hand(node, &part, &is_whole);
 	}

@@ -76,6 +76,7 @@ struct courier {
 
 /* node_courier.c */
 void courier_finish(struct node *node, enum cpd_error error, const char *why);
+void courier_put_down(struct node *node);                       /* this copy is fenced: what is being read is given up */
 MUST_CHECK enum cpd_error courier_mark(struct node *node);      /* lets a turn write the job's meta rows; then courier_turned */
 /* node_courier_write.c */
 void courier_write_go_on(struct node *node);

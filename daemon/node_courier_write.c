@@ -201,7 +201,8 @@ static enum cpd_error put_presence(struct node *node)
 	size_t damaged = 0;
 	enum cpd_error error = CPD_OK;
 
-	if (courier->presence_len && courier->presence_len <= LIMIT_PRESENCE)
+	/* A fenced copy does not speak of itself, not even with what it signed before. */
+	if (!node_is_fenced(node) && courier->presence_len && courier->presence_len <= LIMIT_PRESENCE)
 		error = courier_put_presence(&job->content, (struct slice){ courier->presence, courier->presence_len },
 		    (uint32_t)((scan.now_ms - courier->presence_ms) / 1000));
 	if (!error)

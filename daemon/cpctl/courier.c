@@ -143,7 +143,10 @@ static void print_written(const char *name, const json_t *written)
 	    (long long)receipts, plural(receipts), (long long)acks, plural(acks));
 	if (left)
 		printf("%lld more did not fit: they wait here for the next file, or for a link. The most urgent went first.\n", (long long)left);
-	if (messages + receipts)
+	if (json_flag(written, "fenced"))
+		printf("This copy of the node is stopped (fenced): the stick carries what it had accepted before. Read the\n"
+		    "stick that comes back here once, so that this copy lets it go, then on the copy that is in use.\n");
+	else if (messages + receipts)
 		printf("They wait here too, until word comes back that they were taken, by stick or by a link.\n");
 }
 
@@ -312,7 +315,10 @@ static void print_read(const char *name, const json_t *read)
 	printf(".\n");
 	if (released)
 		printf("%lld that went by stick from here %s in custody there: let go here.\n", (long long)released, released == 1 ? "is" : "are");
-	if (others)
+	if (others && json_flag(read, "fenced"))
+		printf("%lld for other nodes, or for the copy of this node that is in use: this copy is stopped (fenced) and\n"
+		    "takes nothing in. Read the stick there.\n", (long long)others);
+	else if (others)
 		printf("%lld for other nodes: carry the stick on.\n", (long long)others);
 	if (refused)
 		printf("%lld refused (%s): the writer hears of it.\n", (long long)refused, json_text(read, "reason"));

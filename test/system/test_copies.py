@@ -87,6 +87,12 @@ def status(node):
         return None
 
 
+def heard_rise(node):
+    """How often it has heard of a new epoch of the NSP."""
+    with open(node.log, errors="replace") as log:
+        return log.read().count(f"event=epoch-rose link={NSP}")
+
+
 def is_refused(node):
     try:
         say(node, "mag niet")
@@ -157,11 +163,36 @@ def who_is_told_to_take_over_does(region, old, cp, cp2, desk):
     old.stop()
     told = cpctl("node", "claim", old.state).stdout
     assert "claim 3" in told, told
+    cp.stop()
+    cp2.stop()
+    wait_for("no links", lambda: not spare.link_is_up(CP) and not spare.link_is_up(CP2))
+    region.stranded = say(spare, "aangenomen, en nooit verzonden")
+    spare.stop()
+    cp.start()
+    cp2.start()
+    before = [heard_rise(each) for each in (cp, cp2)]
     old.start()
+    # Until they have its word, a second after its links are up, they cannot know the spare one for the older copy.
+    wait_for("its new epoch", lambda: all(heard_rise(each) > one for each, one in zip((cp, cp2), before)))
+    up(spare)
     wait_for("the fence of the spare one", lambda: fenced(spare))
     wait_for("links", lambda: old.link_is_up(CP) and old.link_is_up(CP2))
     arrives(old, desk, say(old, "weer de eerste laptop"))
     assert is_refused(spare) and not fenced(old)
+
+
+@test
+def a_stick_carries_out_what_a_fenced_copy_had_accepted(region, old, cp, cp2, desk):
+    spare, stick = region.nodes["spare"], os.path.join(region.folder, "stick")
+    os.mkdir(stick)
+    told = cpctl("--socket", spare.socket, "courier", "write", stick).stdout     # which CP it waits for is not known
+    assert "1 message" in told and "fenced" in told, told
+    for each in (cp, cp2):
+        cpctl("--socket", each.socket, "courier", "read", stick, check=False)
+    wait_for("it is at the desk", lambda: desk.has(region.stranded))
+    told = cpctl("--socket", spare.socket, "courier", "read", stick).stdout
+    assert "1 that went by stick from here is in custody there" in told, told
+    assert is_refused(spare) and fenced(spare)
 
 
 @test

@@ -206,6 +206,92 @@ static void the_word_of_who_lost_its_disk_releases_nothing(void **state)
 	free(later.report.file);
 }
 
+/* Another copy of node 0 is in use. */
+static void fence(int which)
+{
+	nodes[which]->fence = (struct claim){ nodes[which]->claim.claim + 1, nodes[which]->epoch + 1, 4711 };
+	claim_fence(nodes[which]);
+	assert_true(node_is_fenced(nodes[which]));
+}
+
+/* The stick is a way out for what it had accepted, and the word that comes back empties its queue. */
+static void a_fenced_copy_hands_over_what_it_had_accepted(void **state)
+{
+	struct couriered written, read, back, heard;
+	struct answer accepted, refused;
+	struct message_id id = { 0 };
+
+	(void)state;
+	write_message("voor de andere kwam", &accepted);
+	fence(0);
+	author(0, DESK, text("mag niet"), 6, NULL, &refused);
+	UNTIL(refused.calls);
+	assert_int_equal(refused.error, CPD_ERR_STATE);
+	id = accepted.id;
+	stick_fill(0, LIMIT_COURIER, &written);
+	assert_true(written.report.is_fenced);
+	assert_int_equal(written.report.messages, 1);
+	assert_int_equal(relay_next_sequence(nodes[0]->relay), id.sequence + 1);
+	stick_read(1, &written, &read);
+	assert_int_equal(read.report.taken, 1);
+	assert_true(holds(1, TABLE_ENVELOPES, &id));
+	stick_fill(1, LIMIT_COURIER, &back);
+	assert_int_equal(back.report.acks, 1);
+	stick_read(0, &back, &heard);
+	assert_int_equal(heard.error, CPD_OK);
+	assert_int_equal(heard.report.released, 1);
+	assert_int_equal(hop_of(0, &id), HOP_PASSED);
+	assert_int_equal(store_count(node_store(nodes[0]), TABLE_QUEUE), 0);
+	free(written.report.file);
+	free(back.report.file);
+}
+
+/* What it took nobody would read, and the copy in use would never have it, though its origin held a receipt. */
+static void a_fenced_copy_takes_and_signs_nothing(void **state)
+{
+	struct couriered written, read, back;
+	struct answer answer;
+
+	(void)state;
+	author(1, NSP, text("voor wie in gebruik is"), 6, NULL, &answer);
+	UNTIL(answer.calls);
+	stick_fill(1, LIMIT_COURIER, &written);
+	assert_int_equal(written.report.messages, 1);
+	fence(0);
+	stick_read(0, &written, &read);
+	assert_int_equal(read.error, CPD_OK);
+	assert_true(read.report.is_fenced);
+	assert_int_equal(read.report.taken, 0);
+	assert_int_equal(read.report.others, 1);
+	assert_false(holds(0, TABLE_CUSTODY, &answer.id));
+	assert_int_equal(acks_owed(0), 0);
+	stick_fill(0, LIMIT_COURIER, &back);
+	assert_int_equal(back.report.acks, 0);
+	assert_int_equal(back.report.receipts_out, 0);
+	assert_int_equal(hop_of(1, &answer.id), HOP_QUEUED);
+	free(written.report.file);
+	free(back.report.file);
+}
+
+static void a_stick_is_put_down_when_another_copy_is_heard_of(void **state)
+{
+	struct couriered written, read;
+	struct answer answer;
+
+	(void)state;
+	author(1, NSP, text("halverwege"), 6, NULL, &answer);
+	UNTIL(answer.calls);
+	stick_fill(1, LIMIT_COURIER, &written);
+	begin_reading(0, &written, &read);
+	fence(0);
+	UNTIL(read.calls);
+	assert_int_equal(read.error, CPD_ERR_STATE);
+	run_ms(300);
+	assert_false(holds(0, TABLE_CUSTODY, &answer.id));
+	assert_int_equal(acks_owed(0), 0);
+	free(written.report.file);
+}
+
 static void a_file_ends_where_its_precedence_does_not_fit(void **state)
 {
 	const size_t len = 15000;
@@ -400,6 +486,9 @@ int main(void)
 		TEST(a_signed_word_releases_and_nothing_else),
 		TEST(a_word_for_an_earlier_epoch_releases_nothing),
 		TEST(the_word_of_who_lost_its_disk_releases_nothing),
+		TEST(a_fenced_copy_hands_over_what_it_had_accepted),
+		TEST(a_fenced_copy_takes_and_signs_nothing),
+		TEST(a_stick_is_put_down_when_another_copy_is_heard_of),
 		TEST(a_file_ends_where_its_precedence_does_not_fit),
 		TEST(a_large_body_goes_whole_or_waits),
 		TEST(presence_is_as_old_as_its_stick),
