@@ -241,6 +241,8 @@ static void dispatch_message(struct api *api, struct evhttp_request *request, co
 
 	if (!parse_message_path(path, &id, &rest))
 		api_error(request, 400, "bad-id", "id", "is not a message id", "write it as ORIGIN/EPOCH/SEQUENCE, like 344003/2/118");
+	else if (is_post && !strcmp(rest, "open"))
+		api_unseal(api, request, &id);
 	else if (is_post)
 		api_act(api, request, &id, rest);
 	else if (!*rest)

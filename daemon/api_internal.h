@@ -12,6 +12,7 @@
  * api_courier.c files on a stick: their bytes in, their bytes out
  * api_check.c   proves the store while it runs
  * api_self.c    this process, its keys, what it believes of the time
+ * api_sealed.c  what only some may read: into an order, out of a message
  * api_guard.c   how many callers, and for how long
  */
 #ifndef CPD_API_INTERNAL_H
@@ -125,6 +126,13 @@ void api_courier_read(struct api *api, struct evhttp_request *request);
 void api_courier_write(struct api *api, struct evhttp_request *request);
 void api_courier_file(struct api *api, struct evhttp_request *request);
 void api_courier_end(struct api *api);
+
+/* api_sealed.c */
+/* `personal` of an order, if it is there. False: the error was sent. */
+bool api_read_personal(struct evhttp_request *request, const json_t *personal, struct author_request *order);
+/* What is sealed in a message, and for whom, without opening it; NULL: nothing is. A new reference. */
+json_t *api_sealed(struct api *api, const struct header *header);
+void api_unseal(struct api *api, struct evhttp_request *request, const struct message_id *id);
 
 /* api_message.c */
 /* The custody record and decoded message; *bytes is malloc'ed and holds what *message leads into; bytes NULL

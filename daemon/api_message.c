@@ -280,6 +280,8 @@ void api_show(struct api *api, struct evhttp_request *request, const struct mess
 		json_object_set_new(json, "destinations", destinations(api, &message.header));
 		json_object_set_new(json, "incident", json_id(&message.header.incident));
 		show_body(api, json, id, &message.header);
+		if (message.header.sealed_count)
+			json_object_set_new(json, "sealed", api_sealed(api, &message.header));
 	} else {
 		json_object_set_new(json, "body", json_null());
 	}

@@ -4,6 +4,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "crypto/crypto.h"
 #include "crypto/region.h"
 #include "proto/kind.h"
 #include "proto/text.h"
@@ -202,7 +203,7 @@ static bool read_options(struct evhttp_request *request, const json_t *json, str
 static bool refuse_unknown(struct evhttp_request *request, const json_t *json)
 {
 	static const char *const known[] = { "kind", "to", "body", "precedence", "mode", "lifetime_s", "closing_level",
-	    "in_reply_to", "supersedes", "incident", "author", "entry" };
+	    "in_reply_to", "supersedes", "incident", "author", "entry", "personal" };
 	const char *name;
 	json_t *value;
 
@@ -267,7 +268,7 @@ static bool read_order(struct api *api, struct evhttp_request *request, const js
 		return bad_field(request, field, problem.text[0] ? problem.text : cpd_error_text(error), "correct this field and send it again");
 	}
 	order->body.data = body;
-	return true;
+	return api_read_personal(request, json_object_get(json, "personal"), order);
 }
 
 void api_author(struct api *api, struct evhttp_request *request)
@@ -285,6 +286,8 @@ void api_author(struct api *api, struct evhttp_request *request)
 			node_author(api->node, order, authored, pending);
 	}
 	json_decref(json);
+	if (order)
+		crypto_wipe(order->sealed, sizeof(order->sealed));
 	free(order);
 	free(body);
 }

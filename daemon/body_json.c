@@ -262,6 +262,28 @@ enum cpd_error body_from_json(message_kind kind, const json_t *json, uint8_t *bu
 	return error;
 }
 
+enum cpd_error body_sealed_from_json(message_kind kind, uint32_t audience, const json_t *json, uint8_t *buf, size_t *len, struct body_problem *problem)
+{
+	const ProtobufCMessageDescriptor *descriptor = body_sealed_descriptor(kind, audience);
+	ProtobufCMessage *message = NULL;
+	enum cpd_error error;
+
+	*len = 0;
+	*problem = (struct body_problem){ "", "" };
+	if (!descriptor)
+		return complain(problem, "", "is not for this kind of message");
+	error = message_from(descriptor, json, "", 0, &message, problem);
+	if (!error && protobuf_c_message_get_packed_size(message) > LIMIT_SEALED_CONTENT)
+		error = complain(problem, "", "is too long; shorten the texts");
+	if (!error) {
+		*len = protobuf_c_message_pack(message, buf);
+		error = body_sealed_validate(kind, audience, (struct slice){ buf, *len }, true, problem);
+	}
+	if (message)
+		protobuf_c_message_free_unpacked(message, NULL);
+	return error;
+}
+
 /* ---------------------------------------------------------------- to JSON */
 
 static json_t *message_to(const ProtobufCMessage *message);
@@ -330,6 +352,22 @@ json_t *body_to_json(message_kind kind, struct slice body)
 	if (!descriptor || body_validate(kind, body, false, NULL))
 		return NULL;
 	message = protobuf_c_message_unpack(descriptor, NULL, body.len, body.data);
+	if (!message)
+		return NULL;
+	json = message_to(message);
+	protobuf_c_message_free_unpacked(message, NULL);
+	return json;
+}
+
+json_t *body_sealed_to_json(message_kind kind, uint32_t audience, struct slice content)
+{
+	const ProtobufCMessageDescriptor *descriptor = body_sealed_descriptor(kind, audience);
+	ProtobufCMessage *message;
+	json_t *json;
+
+	if (!descriptor || body_sealed_validate(kind, audience, content, false, NULL))
+		return NULL;
+	message = protobuf_c_message_unpack(descriptor, NULL, content.len, content.data);
 	if (!message)
 		return NULL;
 	json = message_to(message);

@@ -297,6 +297,36 @@ static bool set_level(struct reading *reading, const struct key *key, const char
 }
 
 #define PLACE(member) offsetof(struct config, member), sizeof(((struct config *)0)->member)
+static int number_order(const void *a, const void *b)
+{
+	const uint32_t one = *(const uint32_t *)a, other = *(const uint32_t *)b;
+
+	return (one > other) - (one < other);
+}
+
+static bool set_nodes(struct reading *reading, const struct key *key, const char *value)
+{
+	uint32_t *nodes = (uint32_t *)(void *)((char *)reading->config + key->offset);
+	char copy[LINE_BYTES], *rest = copy, *word;
+	size_t count = 0;
+
+	snprintf(copy, sizeof(copy), "%s", value);
+	while ((word = strsep(&rest, ","))) {
+		word += strspn(word, " \t");
+		word[strcspn(word, " \t")] = '\0';
+		if (count == CONFIG_ESCALATION)
+			return wrong(reading, reading->line, "[%s] %s: more than %d nodes; name those that answer", key->section, key->name, CONFIG_ESCALATION);
+		if (!parse_node(word, &nodes[count]))
+			return wrong(reading, reading->line, "[%s] %s: \"%.40s\" is not a node number; write %s = 905, 911", key->section, key->name, word, key->name);
+		for (size_t i = 0; i < count; i++)
+			if (nodes[i] == nodes[count])
+				return wrong(reading, reading->line, "[%s] %s: %u stands there twice; keep one", key->section, key->name, nodes[i]);
+		count++;
+	}
+	qsort(nodes, count, sizeof(*nodes), number_order);
+	return true;
+}
+
 #define SECONDS(name, member, min, max) { "tuning", name, set_seconds, PLACE(timers.member), min, max }
 static const struct key keys[] = {
 	{ "node", "number", set_node_number, PLACE(number), 0, 0 },
@@ -322,6 +352,7 @@ static const struct key keys[] = {
 	SECONDS("presence_s", presence_ms, 1, 86400),
 	SECONDS("refusal_wait_s", refusal_wait_ms, 1, 86400),
 	SECONDS("copy_doubt_s", copy_doubt_ms, 1, 86400),
+	{ "sealing", "escalation", set_nodes, PLACE(escalation), 0, 0 },
 	{ "log", "level", set_level, PLACE(log_level), 0, 0 },
 };
 #define KEY_COUNT (sizeof(keys) / sizeof(keys[0]))
@@ -432,7 +463,7 @@ static bool set_route(struct reading *reading, const char *name, const char *val
 /* ---------------------------------------------------------------- lines */
 static bool open_section(struct reading *reading)
 {
-	static const char *const sections[] = { "node", "store", "listen", "link N", "route", "api", "clock", "tuning", "log" };
+	static const char *const sections[] = { "node", "store", "listen", "link N", "route", "api", "clock", "tuning", "sealing", "log" };
 	size_t count = sizeof(sections) / sizeof(sections[0]);
 
 	if (strncmp(reading->section, "link ", 5) == 0)

@@ -9,6 +9,7 @@
 
 #define CONFIG_LINKS 640
 #define CONFIG_ROUTES 256
+#define CONFIG_ESCALATION 8
 
 struct config_link {
 	uint32_t node;                       /* [link 901] */
@@ -33,6 +34,7 @@ struct config_link {
  * [tuning]  time_scale = 1 (a rehearsal: retry, presence and grace timers run this much faster),
  *           retry_flash_s, retry_immediate_s, retry_priority_s, retry_routine_s, retry_max_s, reoffer_s,
  *           grace_s, reroute_s, presence_s, refusal_wait_s
+ * [sealing] escalation = 905, 911 (nodes that a call goes to when no addressee answers: sealed parts are for them too)
  * [log]     level = error | warning | notice | info | debug
  *
  * Addresses are numeric: names are not looked up, the DNS is gone in a crisis.
@@ -48,6 +50,7 @@ struct config {
 	struct relay_route *routes; size_t route_count;    /* owned */
 	char api_socket[300], api_group[33]; /* group "": the daemon's own */
 	char clock_quality[10];
+	uint32_t escalation[CONFIG_ESCALATION]; /* ascending; 0: no more */
 	double time_scale;                   /* already applied to timers */
 	struct relay_config timers;          /* only the *_ms fields are used; already divided by time_scale */
 	int log_level;                       /* LOG_ERR .. LOG_DEBUG */

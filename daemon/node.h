@@ -14,6 +14,7 @@
 #include "crypto/identity.h"
 #include "daemon/config.h"
 #include "daemon/relay/relay.h"
+#include "proto/sealed.h"
 #include "store/store.h"
 
 struct node;
@@ -40,6 +41,9 @@ struct author_request {
 	struct message_id in_reply_to, supersedes, incident;  /* sequence 0: none */
 	char author[LIMIT_FUNCTION + 1];       /* "" : none */
 	uint8_t key[64]; size_t key_len;       /* idempotency key; 0: none */
+	/* What only some may read: encoded and validated (body_sealed_validate); sealed when it is authored. Wiped by who made it. */
+	struct author_sealed { uint32_t audience; size_t len; uint8_t content[LIMIT_SEALED_CONTENT]; } sealed[LIMIT_SEALED_AUDIENCES];
+	size_t sealed_count;
 };
 /* error OK: id is committed (existing: it was by an earlier call with the same key). */
 typedef void node_authored(void *context, enum cpd_error error, const char *why, const struct message_id *id, bool existing);
@@ -50,6 +54,20 @@ void node_author(struct node *node, const struct author_request *request, node_a
 typedef void node_done(void *context, enum cpd_error error, const char *why);
 void node_operate(struct node *node, const struct message_id *id, enum relay_act act, enum cpd_reason reason,
     const char *remark, node_done *done, void *context);
+/* ---- sealed parts: daemon/node_seal.c */
+enum unsealed_state {
+	UNSEALED_OPEN,                         /* content is set */
+	UNSEALED_OTHERS,                       /* sealed for other nodes */
+	UNSEALED_OLD_KEY,                      /* sealed for an earlier key of this node: its origin seals it again */
+	UNSEALED_DAMAGED                       /* does not hold: changed, or sealed wrong */
+};
+/* content: of the caller, who wipes it; NULL: only the state is told, and OPEN says that this node is a reader. */
+struct unsealed { uint32_t audience; enum unsealed_state state; size_t len; uint8_t *content; };
+/* A person wants to read what is sealed in a message: done comes when the journal's line of it is on disk. NOT_FOUND: no such message,
+ * or nothing in it is for this node. */
+void node_unseal(struct node *node, const struct message_id *id, node_done *done, void *context);
+/* Part `i` of a message; out->content NULL or of LIMIT_SEALED_CONTENT + SEALED_BLOCK bytes. */
+void node_sealed_part(const struct node *node, const struct header *header, size_t i, struct unsealed *out);
 /* A signed directory update from an administrator (cpctl region ...), or from a courier. */
 void node_import_directory(struct node *node, struct slice record, node_done *done, void *context);
 

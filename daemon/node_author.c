@@ -10,6 +10,7 @@
 
 #include "daemon/log.h"
 #include "daemon/node_internal.h"
+#include "daemon/node_seal.h"
 #include "proto/kind.h"
 
 /* Above it a body would not fit in one transaction with its message. */
@@ -215,7 +216,7 @@ enum cpd_error author_key_put(struct turn *turn, struct slice bytes, const struc
 	return error ? error : pending_add(turn, TABLE_AUTHORED, &key, false, (struct slice){ value.bytes, value.len });
 }
 
-static enum cpd_error answer_later(struct turn *turn, struct work *work, const struct message_id *id, bool existing)
+enum cpd_error author_answer_later(struct turn *turn, struct work *work, const struct message_id *id, bool existing)
 {
 	struct after *after = after_add(turn, AFTER_ANSWER);
 
@@ -254,13 +255,14 @@ static enum cpd_error author(struct node *node, struct turn *turn, struct work *
 {
 	const struct author_request *request = work->request;
 	const struct slice key = { request->key, request->key_len };
+	struct seal_room *room = NULL;
 	struct header header;
 	struct message_id id;
 	enum cpd_error error;
 
 	*why = NULL;
 	if (key.len && author_key_is_known(node, key, &id))
-		return answer_later(turn, work, &id, true);
+		return author_answer_later(turn, work, &id, true);
 	if (node_is_fenced(node)) {
 		*why = FENCED_WHY;
 		return CPD_ERR_STATE;
@@ -270,11 +272,14 @@ static enum cpd_error author(struct node *node, struct turn *turn, struct work *
 		error = author_large_body(turn, request->body, &header, work);
 	else
 		header.body = request->body;
+	if (!error && request->sealed_count)
+		error = seal_request(node, request, &header, &room, why);
 	if (!error)
 		error = author_enter(node, work, &header, now);
+	free(room);
 	if (!error && key.len)
 		error = author_key_put(turn, key, &header.id);
-	return error ? error : answer_later(turn, work, &header.id, false);
+	return error ? error : author_answer_later(turn, work, &header.id, false);
 }
 
 enum cpd_error author_decide(struct node *node, struct turn *turn, struct work *work, const struct moment *now)
@@ -328,7 +333,7 @@ enum cpd_error operate_decide(struct node *node, struct turn *turn, struct work 
 	    : error == CPD_ERR_STATE ? "the message is in a state in which that cannot be done" : NULL;
 
 	if (!error)
-		return answer_later(turn, work, &work->event.id, false);
+		return author_answer_later(turn, work, &work->event.id, false);
 	work_tell(work, error, why, NULL, false);
 	return error == CPD_ERR_NOMEM || error == CPD_ERR_IO ? error : CPD_OK;
 }

@@ -2,6 +2,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "crypto/crypto.h"
 #include "daemon/log.h"
 #include "daemon/node_internal.h"
 
@@ -53,6 +54,7 @@ void work_free(struct work *work)
 	free(work->own);
 	if (work->request) {
 		free((void *)(uintptr_t)work->request->body.data);
+		crypto_wipe(work->request->sealed, sizeof(work->request->sealed));
 		free(work->request);
 	}
 	free(work->remark);
@@ -187,7 +189,7 @@ static void list_drop_links(struct work_list *list)
 	work_list_init(&kept);
 	while ((work = work_list_take(list))) {
 		/* What a person asked stays; questions of the old relay, and what links brought, come again. */
-		if (work->type == WORK_AUTHOR || work->type == WORK_OPERATE || (work->type == WORK_DIRECTORY && !work->link))
+		if (work->type == WORK_AUTHOR || work->type == WORK_OPERATE || work->type == WORK_UNSEAL || (work->type == WORK_DIRECTORY && !work->link))
 			work_list_add(&kept, work);
 		else
 			work_free(work);

@@ -8,7 +8,7 @@
  * node_load.c     start: rebuild from the store node_query.c    what the API asks
  * node_journal.c  journal rows, listeners       node_reissue.c  the same words under a new id
  * node_retention.c what nobody needs any more goes    node_courier*.c files on a stick (node_courier.h)
- * node_claim.c    one live copy of an identity (node_claim.h)
+ * node_claim.c    one live copy of an identity (node_claim.h)    node_seal.c   sealed parts (node_seal.h)
  */
 #ifndef CPD_NODE_INTERNAL_H
 #define CPD_NODE_INTERNAL_H
@@ -110,6 +110,8 @@ MUST_CHECK enum cpd_error operate_decide(struct node *node, struct turn *turn, s
 MUST_CHECK enum cpd_error author_seal(struct node *node, const struct header *header, uint8_t *buf, size_t *len);
 /* A body above one message: its leaves into the turn, its length and root into the header, what the relay must know into the work. */
 MUST_CHECK enum cpd_error author_large_body(struct turn *turn, struct slice body, struct header *header, struct work *work);
+/* work's caller is told when the turn is on disk. */
+MUST_CHECK enum cpd_error author_answer_later(struct turn *turn, struct work *work, const struct message_id *id, bool existing);
 /* Seals a header, verifies it and lets the relay have it. */
 MUST_CHECK enum cpd_error author_enter(struct node *node, struct work *work, const struct header *header, const struct moment *now);
 /* True: this idempotency key made a message before, on disk or on its way there; *id is it. */

@@ -8,6 +8,7 @@
 
 #include "daemon/log.h"
 #include "daemon/node_internal.h"
+#include "daemon/node_seal.h"
 
 /* The leaves of the old id once more, under the new one. */
 static enum cpd_error large_again(struct node *node, struct turn *turn, struct work *work, struct header *header)
@@ -45,6 +46,7 @@ enum cpd_error reissue_decide(struct node *node, struct turn *turn, struct work 
 	struct message_id known;
 	char old[MESSAGE_ID_TEXT_MAX], new[MESSAGE_ID_TEXT_MAX];
 	struct message message;
+	struct seal_room *room = NULL;
 	struct header header;
 	uint8_t *envelope;
 	size_t len;
@@ -76,8 +78,12 @@ enum cpd_error reissue_decide(struct node *node, struct turn *turn, struct work 
 	header.has_supersedes_hash = true;
 	if (!error && header.large_length)
 		error = large_again(node, turn, work, &header);
+	/* The seals are bound to the old id. */
+	if (!error)
+		error = seal_again(node, &message.header, &header, &room);
 	if (!error)
 		error = author_enter(node, work, &header, now);
+	free(room);
 	if (!error)
 		error = author_key_put(turn, once, &header.id);
 	free(envelope);

@@ -9,6 +9,7 @@
 
 #include "daemon/log.h"
 #include "daemon/node_internal.h"
+#include "daemon/node_seal.h"
 
 #define RECORD_MAX (LIMIT_RECEIPTS + 128)
 
@@ -459,6 +460,8 @@ static enum cpd_error decide(struct node *node, struct turn *turn, struct work *
 		return work->request ? author_decide(node, turn, work, now) : reissue_decide(node, turn, work, now);
 	case WORK_OPERATE:
 		return operate_decide(node, turn, work, now);
+	case WORK_UNSEAL:
+		return unseal_decide(node, turn, work, now);
 	case WORK_COURIER:
 		return courier_decide(node, turn);
 	case WORK_OWN_SCAN:

@@ -16,6 +16,7 @@ enum work_type {
 	WORK_DIRECTORY,   /* an update by an item, an import or an introduction */
 	WORK_AUTHOR,
 	WORK_OPERATE,
+	WORK_UNSEAL,      /* a person reads what is sealed: event.id */
 	WORK_OWN_SCAN,    /* own messages in retention, a part at a time */
 	WORK_COURIER      /* the meta rows of a courier's job */
 };

@@ -83,6 +83,7 @@
 /* Sealed parts of one message that are looked at, and the readers of one: each costs 53 bytes on every link. */
 #define LIMIT_SEALED_PARTS 4
 #define LIMIT_SEALED_READERS 64
+#define LIMIT_SEALED_AUDIENCES 2   /* that this version authors for */
 #define LIMIT_SEALED_CONTENT 2048  /* what is inside, before it is padded */
 
 #endif

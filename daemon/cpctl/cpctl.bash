@@ -43,7 +43,7 @@ _cpctl() {
 	--to) mapfile -t COMPREPLY < <(compgen -W "$(_cpctl_names)" -- "$word"); return ;;
 	--reply-to | --incident) mapfile -t COMPREPLY < <(compgen -W "$(_cpctl_ids inbox outbox)" -- "$word"); return ;;
 	--supersedes) mapfile -t COMPREPLY < <(compgen -W "$(_cpctl_ids outbox)" -- "$word"); return ;;
-	--socket | --body | --conf | --config) mapfile -t COMPREPLY < <(compgen -f -- "$word"); return ;;
+	--socket | --body | --personal | --conf | --config) mapfile -t COMPREPLY < <(compgen -f -- "$word"); return ;;
 	esac
 	if [[ $word == --* ]]; then
 		local names="--socket --json --help --version"

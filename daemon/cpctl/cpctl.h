@@ -90,6 +90,7 @@ int verb_inbox(struct call *call);
 int verb_outbox(struct call *call);
 int verb_show(struct call *call);
 int verb_act(struct call *call);
+int verb_open(struct call *call);
 int verb_trace(struct call *call);
 int verb_queue(struct call *call);
 int verb_queue_act(struct call *call);

@@ -16,6 +16,7 @@
 #include "daemon/cpctl/output.h"
 #include "proto/body.h"
 #include "proto/kind.h"
+#include "proto/sealed.h"
 
 #define RETRIES 3
 #define BODY_FILE_MAX (256 * 1024)
@@ -86,6 +87,12 @@ int help_send(struct call *call)
 	    "Fields; * is required:\n", kind->name, kind->schema_name, kind->dutch, precedence_name(kind->precedence), kind->lifetime_s / 3600,
 	    kind->closing_level == LEVEL_DELIVERED ? "DELIVERED" : kind->closing_level == LEVEL_ACCEPTED ? "ACCEPTED" : "DONE");
 	fields_help(body_descriptor(kind->number));
+	if (body_sealed_descriptor(kind->number, AUDIENCE_ID_CONTACT)) {
+		puts("\nFields of the JSON object in --personal FILE, sealed.\nFor all addressees:");
+		fields_help(body_sealed_descriptor(kind->number, AUDIENCE_ID_CONTACT));
+		puts("For addressees that are a desk (meldkamer, GHOR):");
+		fields_help(body_sealed_descriptor(kind->number, AUDIENCE_ID_CARE));
+	}
 	puts("\nOptions as --to and --precedence: `cpctl send --help`.");
 	return EXIT_DONE;
 }
@@ -134,10 +141,10 @@ static bool read_options(const struct call *call, json_t *order)
 	return true;
 }
 
-/* EXIT_DONE: *out is an object. */
-static int read_body_file(const struct call *call, json_t **out)
+/* EXIT_DONE: *out is an object; without the option an empty one. */
+static int read_json_file(const struct call *call, const char *option, json_t **out)
 {
-	const char *path = call_option(call, "body");
+	const char *path = call_option(call, option);
 	json_error_t error;
 	uint8_t *bytes;
 	size_t len;
@@ -151,7 +158,7 @@ static int read_body_file(const struct call *call, json_t **out)
 	free(bytes);
 	if (json_is_object(*out))
 		return EXIT_DONE;
-	say_usage(call, "--body %s, line %d, column %d: %s", path, *out ? 1 : error.line, *out ? 1 : error.column, *out ? "it is not a JSON object" : error.text);
+	say_usage(call, "--%s %s, line %d, column %d: %s", option, path, *out ? 1 : error.line, *out ? 1 : error.column, *out ? "it is not a JSON object" : error.text);
 	json_decref(*out);
 	*out = NULL;
 	return EXIT_USAGE;
@@ -160,16 +167,23 @@ static int read_body_file(const struct call *call, json_t **out)
 static int make_order(const struct call *call, json_t **out)
 {
 	const struct kind *kind = find_kind(call);
-	json_t *body, *order;
+	json_t *body, *order, *personal = NULL;
 	int status;
 
 	*out = NULL;
 	if (!kind)
 		return EXIT_USAGE;
-	status = read_body_file(call, &body);
+	status = read_json_file(call, "body", &body);
 	if (status != EXIT_DONE)
 		return status;
-	order = json_pack("{s:s,s:o}", "kind", kind->name, "body", body);
+	/* Never as words of the command: those stand in the shell's history and in the list of processes. */
+	if (call_has(call, "personal"))
+		status = read_json_file(call, "personal", &personal);
+	if (status != EXIT_DONE) {
+		json_decref(body);
+		return status;
+	}
+	order = json_pack("{s:s,s:o,s:o*}", "kind", kind->name, "body", body, "personal", personal);
 	if (order && read_to(call, order) && read_options(call, order) && fields_read(call, body_descriptor(kind->number), body)) {
 		*out = order;
 		return EXIT_DONE;

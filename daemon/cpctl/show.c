@@ -152,6 +152,56 @@ static void print_head(const json_t *message)
 		puts("Replaced by a later message.");
 }
 
+/* Not opened: that is another verb, which is put down. */
+static void print_sealed(const json_t *message)
+{
+	size_t index;
+	json_t *part;
+
+	json_array_foreach(json_object_get(message, "sealed"), index, part) {
+		const char *state = json_text(part, "state");
+
+		print_label(0, json_text(part, "audience"));
+		if (!strcmp(state, "for-this-node"))
+			printf("verzegeld, voor dit punt: `cpctl open %s` shows it\n", json_text(message, "id"));
+		else if (!strcmp(state, "old-key"))
+			puts("verzegeld, voor een vorige sleutel van dit punt: its sender seals it again");
+		else
+			puts(!strcmp(state, "for-others") ? "verzegeld, niet voor dit punt" : "verzegeld, en beschadigd: ask its sender");
+	}
+}
+
+int verb_open(struct call *call)
+{
+	char path[MESSAGE_PATH_MAX];
+	json_t *answer, *part;
+	size_t index;
+	int status;
+
+	if (!message_path(call, call->words[0], "open", path))
+		return EXIT_USAGE;
+	answer = json_object();
+	part = answer;
+	status = client_post(call, path, part, &answer);
+	json_decref(part);
+	if (status != EXIT_DONE)
+		return status;
+	if (call->json) {
+		print_json(answer);
+	} else {
+		json_array_foreach(json_object_get(answer, "sealed"), index, part)
+			if (json_is_object(json_object_get(part, "fields")))
+				print_body(json_object_get(part, "fields"), 0);
+		json_array_foreach(json_object_get(answer, "sealed"), index, part)
+			if (!json_is_object(json_object_get(part, "fields"))) {
+				print_sealed(answer);
+				break;
+			}
+	}
+	json_decref(answer);
+	return EXIT_DONE;
+}
+
 int verb_show(struct call *call)
 {
 	char path[MESSAGE_PATH_MAX];
@@ -172,6 +222,7 @@ int verb_show(struct call *call)
 			print_body(json_object_get(message, "body"), 0);
 		else
 			puts("Its content cannot be shown: onbekend bericht, or not here any more.");
+		print_sealed(message);
 	}
 	json_decref(message);
 	return EXIT_DONE;

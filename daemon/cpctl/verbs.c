@@ -18,6 +18,7 @@ static const struct option_rule send_options[] = {
 	OPTION("closing", "LEVEL", "DELIVERED, READ, ACCEPTED, DONE: what it is kept for"),
 	OPTION("entry", "WORD", "screen, voice, paper, courier, automatic"),
 	OPTION("body", "FILE", "the body as JSON; - is standard input; fields override"),
+	OPTION("personal", "FILE", "emergency-call: what only addressees may read; or -"),
 	OPTION("key", "TEXT", "idempotency key; the same key is the same message"),
 	OPTIONS_END
 };
@@ -92,6 +93,8 @@ const struct verb verbs[] = {
 	{ "show", "ID", 1, 1, "one message, whole", "Showing does not count as reading: `cpctl read` signs for that.",
 	  "cpctl show 344003/2/118", NULL, false, verb_show, NULL },
 	{ "read", "ID", 1, 1, "sign that a person has read it", "", "cpctl read 901/1/7", remark_options, false, verb_act, NULL },
+	{ "open", "ID", 1, 1, "read the personal part of a message", "Puts it into the journal that somebody did. It opens only where it is meant for.",
+	  "cpctl open 344003/2/118", NULL, false, verb_open, NULL },
 	{ "accept", "ID", 1, 1, "sign that it will be done", "", "cpctl accept 901/1/7", remark_options, false, verb_act, NULL },
 	{ "refuse", "ID", 1, 1, "sign that it will not be done, and why", "",
 	  "cpctl refuse 901/1/7 --reason 'geen voertuig beschikbaar'", refuse_options, false, verb_act, NULL },

@@ -17,6 +17,7 @@ struct role {
 	/* An NSP tells an NSP beside it of everyone it has heard, for it may be that one's only way out. A CP
 	 * and a desk have hundreds of NSPs below them: they tell an NSP only of nodes that are none. */
 	bool passes_presence_to_nsps;
+	bool reads_care;                 /* meldkamer and GHOR: parts of a call that are sealed for care are for them */
 	bool is_on_battery;              /* it speaks less often on an idle link: proto/link.h */
 };
 

@@ -283,6 +283,14 @@ static void send_and_wait(int from, uint32_t to, const char *words, struct answe
 	UNTIL(has_level(from, &answer->id, to, LEVEL_DELIVERED));
 }
 
+static void copy_store(const char *from, const char *to)
+{
+	char command[300];
+
+	snprintf(command, sizeof(command), "rm -rf '%.80s' && cp -a '%.80s' '%.80s'", to, from, to);
+	assert_int_equal(system(command), 0);
+}
+
 #define TEST(name) cmocka_unit_test_setup_teardown(name, setup, teardown)
 
 #endif

@@ -39,7 +39,7 @@ static void everything_written_is_read(void **state)
 		"[store]\nlimit_mib = 512\n[listen]\naddress = tcp://[::1]:5600\naccept_any_certified = yes\n"
 		"[link 344003]\n[link 902]\naddress = tcp://192.0.2.1:5600 ; beside us\nprofile = thin\n"
 		"[route]\n344 = 344003, 902\ndefault = 902\n[api]\nsocket = /run/cpd/api.sock\ngroup = cpd\n"
-		"[clock]\nquality = gnss\n[tuning]\ntime_scale = 10\nretry_flash_s = 20\n[log]\nlevel = debug\n",
+		"[clock]\nquality = gnss\n[tuning]\ntime_scale = 10\nretry_flash_s = 20\n[sealing]\nescalation = 911, 905\n[log]\nlevel = debug\n",
 		&config, problem), CPD_OK);
 	assert_int_equal(config.number, 901);
 	assert_int_equal(config.role, ROLE_ID_CP);
@@ -66,6 +66,9 @@ static void everything_written_is_read(void **state)
 	assert_string_equal(config.clock_quality, "gnss");
 	assert_int_equal(config.timers.retry_ms[PRECEDENCE_FLASH], 2000);
 	assert_int_equal(config.timers.presence_ms, 6000);
+	assert_int_equal(config.escalation[0], 905);
+	assert_int_equal(config.escalation[1], 911);
+	assert_int_equal(config.escalation[2], 0);
 	assert_int_equal(config.log_level, LOG_DEBUG);
 	config_clear(&config);
 	config_clear(&config);
@@ -130,6 +133,9 @@ static const struct mistake mistakes[] = {
 	{ NODE "[tuning]\ntime_scale = nan\n", 5, "[tuning] time_scale", "from 1 to 1000" },
 	{ NODE "[tuning]\nretry_flash_s = 0\n", 5, "[tuning] retry_flash_s", "from 1 to 86400" },
 	{ NODE "[tuning]\ngrace_s = 3 days\n", 5, "[tuning] grace_s", "whole seconds" },
+	{ NODE "[sealing]\nescalation = 911, meldkamer\n", 5, "[sealing] escalation", "not a node number" },
+	{ NODE "[sealing]\nescalation = 911, 911\n", 5, "[sealing] escalation", "stands there twice" },
+	{ NODE "[sealing]\nescalation = 1,2,3,4,5,6,7,8,9\n", 5, "[sealing] escalation", "more than 8" },
 	{ NODE "[log]\nlevel = infos\n", 5, "[log] level", "did you mean \"info\"" },
 	/* [link N] */
 	{ NODE "[link cp]\n", 4, "[link cp]", "[link 901]" },

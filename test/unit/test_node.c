@@ -114,14 +114,6 @@ static void no_acknowledgement_leaves_when_the_receivers_commit_fails(void **sta
 
 /* ---------------------------------------------------------------- an older copy of the store */
 
-static void copy_store(const char *from, const char *to)
-{
-	char command[300];
-
-	snprintf(command, sizeof(command), "rm -rf '%.80s' && cp -a '%.80s' '%.80s'", to, from, to);
-	assert_int_equal(system(command), 0);
-}
-
 static void an_older_copy_begins_a_new_epoch(void **state)
 {
 	struct answer before, after, fresh;

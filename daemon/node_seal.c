@@ -1,0 +1,254 @@
+/*
+ * node_seal.c: see node_seal.h.
+ *
+ * What is inside a sealed part is in memory only between the API and the seal, or between the opening and the answer; it is wiped
+ * there, and never in a log, the journal or the store.
+ */
+#include "daemon/node_seal.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+#include "crypto/seal.h"
+#include "daemon/log.h"
+#include "proto/receipt.h"
+
+/* Contact is for all who are asked to help; what concerns someone's health for meldkamer and GHOR. */
+static bool is_meant_for(uint32_t audience, const struct certificate *certificate)
+{
+	const struct role *role = role_find(certificate->role);
+
+	return audience == AUDIENCE_ID_CONTACT || (role && role->reads_care);
+}
+
+static int number_order(const void *a, const void *b)
+{
+	const uint32_t one = *(const uint32_t *)a, other = *(const uint32_t *)b;
+
+	return (one > other) - (one < other);
+}
+
+/* Keeps those, with their newest keys; what nobody may use any more is no key. */
+static enum cpd_error certificates_of(struct node *node, uint32_t audience, const uint32_t *numbers, size_t count,
+    const struct certificate **readers, size_t *reader_count)
+{
+	*reader_count = 0;
+	for (size_t i = 0; i < count; i++) {
+		const struct certificate *certificate = directory_certificate(node->directory, numbers[i]);
+
+		if (i && numbers[i] == numbers[i - 1])
+			continue;
+		if (!certificate || directory_revocation(node->directory, certificate->node, certificate->key_number))
+			continue;
+		if (certificate->node != node->self && !is_meant_for(audience, certificate))
+			continue;
+		if (*reader_count == LIMIT_SEALED_READERS)
+			return CPD_ERR_TOO_LARGE;
+		readers[(*reader_count)++] = certificate;
+	}
+	return CPD_OK;
+}
+
+/* The addressees that the audience is for, the escalation chain, and this node; ascending. */
+static enum cpd_error readers_of(struct node *node, const struct header *header, uint32_t audience, const struct certificate **readers,
+    size_t *reader_count)
+{
+	uint32_t *numbers = calloc(LIMIT_RECIPIENTS + CONFIG_ESCALATION + 1, sizeof(*numbers));
+	size_t count = 0;
+	enum cpd_error error;
+
+	*reader_count = 0;
+	if (!numbers)
+		return CPD_ERR_NOMEM;
+	error = directory_recipients(node->directory, header, numbers, &count);
+	for (size_t i = 0; i < CONFIG_ESCALATION && node->config->escalation[i]; i++)
+		numbers[count++] = node->config->escalation[i];
+	numbers[count++] = node->self;
+	qsort(numbers, count, sizeof(*numbers), number_order);
+	if (!error)
+		error = certificates_of(node, audience, numbers, count, readers, reader_count);
+	free(numbers);
+	return error;
+}
+
+static enum cpd_error seal_into(struct node *node, struct header *header, struct seal_room *room, uint32_t audience,
+    const struct certificate *const *readers, size_t reader_count, struct slice content)
+{
+	uint8_t *buf = room->bytes[header->sealed_count];
+	size_t len;
+	enum cpd_error error = seal_part(header, identity_anchor(node->identity)->network, audience, readers, reader_count, content, buf, &len);
+
+	if (!error)
+		header->sealed[header->sealed_count++] = (struct slice){ buf, len };
+	return error;
+}
+
+enum cpd_error seal_request(struct node *node, const struct author_request *request, struct header *header, struct seal_room **room, const char **why)
+{
+	const struct certificate *readers[LIMIT_SEALED_READERS];
+	enum cpd_error error = CPD_OK;
+	size_t count;
+
+	*room = malloc(sizeof(**room));
+	if (!*room)
+		return CPD_ERR_NOMEM;
+	header->confidentiality = CONFIDENTIALITY_PERSONAL;
+	for (size_t i = 0; !error && i < request->sealed_count; i++) {
+		const struct author_sealed *part = &request->sealed[i];
+
+		error = readers_of(node, header, part->audience, readers, &count);
+		if (error == CPD_ERR_TOO_LARGE)
+			*why = "the personal part would be for more than 64 nodes; address the CP or the meldkamer that is to act";
+		if (!error && count < 2) {
+			*why = part->audience == AUDIENCE_ID_CARE ? "nobody could open what concerns care (address, equipment, health): it is for a desk (meldkamer, GHOR); "
+			    "address one, name one in [sealing] escalation, or leave these fields out" : "nobody could open the personal part: no addressee has a key that is valid";
+			error = CPD_ERR_NOT_FOUND;
+		}
+		if (!error)
+			error = seal_into(node, header, *room, part->audience, readers, count, (struct slice){ part->content, part->len });
+	}
+	return error;
+}
+
+/* ---------------------------------------------------------------- opening */
+
+static enum unsealed_state state_of(const struct node *node, const struct sealed_part *part)
+{
+	const size_t place = sealed_part_reader(part, node->self);
+
+	if (place == part->reader_count)
+		return UNSEALED_OTHERS;
+	return part->readers[place].key_number == identity_key_number(node->identity) ? UNSEALED_OPEN : UNSEALED_OLD_KEY;
+}
+
+void node_sealed_part(const struct node *node, const struct header *header, size_t i, struct unsealed *out)
+{
+	struct sealed_part part;
+	uint8_t key[32];
+
+	out->len = 0;
+	out->state = UNSEALED_DAMAGED;
+	out->audience = 0;
+	if (sealed_part_decode(header->sealed[i], &part))
+		return;
+	out->audience = part.audience;
+	out->state = state_of(node, &part);
+	if (out->state != UNSEALED_OPEN || !out->content)
+		return;
+	if (seal_open_key(node->identity, header, &part, key) ||
+	    seal_open_content(header, identity_anchor(node->identity)->network, &part, key, out->content, &out->len))
+		out->state = UNSEALED_DAMAGED;
+	crypto_wipe(key, sizeof(key));
+}
+
+static enum cpd_error load_message(struct node *node, const struct message_id *id, struct message *message, uint8_t **bytes)
+{
+	const struct store_key key = store_key_id(id);
+	size_t len;
+	enum cpd_error error = node_load(node, TABLE_ENVELOPES, &key, bytes, &len);
+
+	if (error) {
+		*bytes = NULL;
+		return error;
+	}
+	error = message_decode((struct slice){ *bytes, len }, message);
+	if (error) {
+		free(*bytes);
+		*bytes = NULL;
+	}
+	return error;
+}
+
+static bool is_readable_here(const struct node *node, const struct header *header)
+{
+	for (size_t i = 0; i < header->sealed_count; i++) {
+		struct unsealed part = { .content = NULL };
+
+		node_sealed_part(node, header, i, &part);
+		if (part.state == UNSEALED_OPEN || part.state == UNSEALED_OLD_KEY)
+			return true;
+	}
+	return false;
+}
+
+enum cpd_error unseal_decide(struct node *node, struct turn *turn, struct work *work, const struct moment *now)
+{
+	struct relay_effect effect = { .type = EFFECT_JOURNAL, .what = JOURNAL_UNSEALED, .id = work->event.id, .node = node->self };
+	const char *why = "this node does not hold that message";
+	struct message message;
+	uint8_t *bytes;
+	enum cpd_error error = load_message(node, &work->event.id, &message, &bytes);
+
+	if (!error && !is_readable_here(node, &message.header)) {
+		error = CPD_ERR_NOT_FOUND;
+		why = message.header.sealed_count ? "what is sealed in it is not for this point" : "nothing is sealed in that message";
+	}
+	if (!error) {
+		effect.precedence = message.header.precedence;
+		error = journal_put(node, turn, &effect, now);
+		if (!error)
+			error = author_answer_later(turn, work, &work->event.id, false);
+		free(bytes);
+		return error;
+	}
+	free(bytes);
+	work_tell(work, error, why, NULL, false);
+	return error == CPD_ERR_NOMEM || error == CPD_ERR_IO ? error : CPD_OK;
+}
+
+void node_unseal(struct node *node, const struct message_id *id, node_done *done, void *context)
+{
+	struct work *work = work_new(WORK_UNSEAL);
+
+	if (!work) {
+		done(context, CPD_ERR_NOMEM, "memory is used up; try again");
+		return;
+	}
+	work->event.id = *id;
+	work->done = done;
+	work->context = context;
+	work_push(node, work);
+}
+
+/* ---------------------------------------------------------------- sealing again */
+
+/* Those that a part was for, with the keys that they have now. */
+static enum cpd_error same_readers(struct node *node, const struct sealed_part *part, const struct certificate **readers, size_t *count)
+{
+	uint32_t numbers[LIMIT_SEALED_READERS];
+
+	for (size_t i = 0; i < part->reader_count; i++)
+		numbers[i] = part->readers[i].node;
+	return certificates_of(node, AUDIENCE_ID_CONTACT, numbers, part->reader_count, readers, count);
+}
+
+enum cpd_error seal_again(struct node *node, const struct header *old, struct header *header, struct seal_room **room)
+{
+	const struct certificate *readers[LIMIT_SEALED_READERS];
+	uint8_t content[LIMIT_SEALED_CONTENT + SEALED_BLOCK];
+	char id[MESSAGE_ID_TEXT_MAX];
+	enum cpd_error error = CPD_OK;
+
+	header->sealed_count = 0;
+	*room = old->sealed_count ? malloc(sizeof(**room)) : NULL;
+	if (!*room)
+		return old->sealed_count ? CPD_ERR_NOMEM : CPD_OK;
+	for (size_t i = 0; !error && i < old->sealed_count; i++) {
+		struct unsealed opened = { .content = content };
+		struct sealed_part part;
+		size_t count;
+
+		node_sealed_part(node, old, i, &opened);
+		if (opened.state != UNSEALED_OPEN) {
+			log_line(LOG_ERR, "not-sealed-again", "msg=%s part=%zu cure=\"tell the addressees what stood in its personal part\"", message_id_format(&old->id, id), i);
+			continue;
+		}
+		error = sealed_part_decode(old->sealed[i], &part);
+		if (!error)
+			error = same_readers(node, &part, readers, &count);
+		if (!error)
+			error = seal_into(node, header, *room, opened.audience, readers, count, (struct slice){ content, opened.len });
+	}
+	crypto_wipe(content, sizeof(content));
+	return error;
+}

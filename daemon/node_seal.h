@@ -1,0 +1,23 @@
+/*
+ * node_seal.h: the sealed parts of a node's messages: for whom they are sealed, and opening one for a person.
+ * Included by daemon/node*.c only.
+ */
+#ifndef CPD_NODE_SEAL_H
+#define CPD_NODE_SEAL_H
+
+#include "daemon/node_internal.h"
+
+/* What header->sealed leads into until the header is encoded. */
+struct seal_room { uint8_t bytes[LIMIT_SEALED_PARTS][LIMIT_SEALED_PART]; };
+
+/* Seals what the request has for the readers that its audience is for, into *room, which the caller frees; the header has its id and
+ * destinations. NOT_FOUND: nobody but this node could open it; TOO_LARGE: too many readers. *why: what to do. */
+MUST_CHECK enum cpd_error seal_request(struct node *node, const struct author_request *request, struct header *header,
+    struct seal_room **room, const char **why);
+/* The same words under another id (node_reissue.c): each part that opens is sealed again for the readers that it had. A part that does
+ * not open cannot go along; that is told. */
+MUST_CHECK enum cpd_error seal_again(struct node *node, const struct header *old, struct header *header, struct seal_room **room);
+
+MUST_CHECK enum cpd_error unseal_decide(struct node *node, struct turn *turn, struct work *work, const struct moment *now);
+
+#endif
