@@ -39,7 +39,7 @@ void work_answer(struct work *work, enum cpd_error error, const char *why, const
 
 /* ---------------------------------------------------------------- the header */
 
-static enum cpd_error check_nodes(const struct node *node, const struct author_request *request, const struct kind *kind, const char **why)
+static enum cpd_error check_nodes(const struct node *node, const struct author_request *request, const char **why)
 {
 	for (size_t i = 0; i < request->node_count; i++) {
 		const struct certificate *certificate = directory_certificate(node->directory, request->nodes[i]);
@@ -47,10 +47,6 @@ static enum cpd_error check_nodes(const struct node *node, const struct author_r
 		if (!certificate) {
 			*why = "an addressee is not in the directory; look at its number, or import the newest directory";
 			return CPD_ERR_NOT_FOUND;
-		}
-		if (kind->to_roles && !(kind->to_roles & ROLE_BIT(certificate->role))) {
-			*why = "an addressee has a role that this kind is not for";
-			return CPD_ERR_ROLE;
 		}
 	}
 	return CPD_OK;
@@ -123,7 +119,7 @@ static enum cpd_error header_fill(struct node *node, const struct author_request
 	memcpy(header->nodes, request->nodes, request->node_count * sizeof(header->nodes[0]));
 	error = header_supersedes(node, &request->supersedes, header);
 	if (!error)
-		error = check_nodes(node, request, kind, why);
+		error = check_nodes(node, request, why);
 	if (!error)
 		error = header_groups(node, request, header, why);
 	if (error)
@@ -136,6 +132,11 @@ static enum cpd_error header_fill(struct node *node, const struct author_request
 	if (!recipients)
 		return CPD_ERR_NOMEM;
 	error = directory_recipients(node->directory, header, recipients, &count);
+	for (size_t i = 0; !error && i < count; i++)
+		if (recipients[i] != node->self && !directory_may_address(node->directory, header->kind, recipients[i])) {
+			*why = "an addressee, or a member of a group, has a role that this kind is not for; docs/PROTOCOL.md section 8.1 has the table";
+			error = CPD_ERR_ROLE;
+		}
 	free(recipients);
 	if (!error && !count) {
 		*why = "it has no addressee";

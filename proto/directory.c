@@ -566,3 +566,13 @@ bool certificate_allows(const struct certificate *certificate, message_kind kind
 	/* A role of a later version has no bit in our table. */
 	return (unsigned)certificate->role < 32 && (known->from_roles & ROLE_BIT(certificate->role)) != 0;
 }
+
+bool directory_may_address(const struct directory *directory, message_kind kind, uint32_t node)
+{
+	const struct kind *known = kind_find(kind);
+	const struct certificate *certificate = directory_certificate(directory, node);
+
+	if (!known || !certificate)
+		return true;
+	return (unsigned)certificate->role < 32 && (known->to_roles & ROLE_BIT(certificate->role)) != 0;
+}

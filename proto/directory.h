@@ -101,5 +101,9 @@ MUST_CHECK enum cpd_error directory_recipients(const struct directory *directory
 /* May a node with this certificate author this kind? Explicit kinds decide alone; else those of the
  * role, and unknown kinds: yes (an addressee decides). */
 bool certificate_allows(const struct certificate *certificate, message_kind kind);
+/* May this kind be addressed to this node? By the role of its newest certificate; yes for an unknown kind, and for a
+ * node without a certificate here. Asked by the author of all it addresses, and by each addressee of itself; a relay
+ * does not ask, since its directory may be older than theirs. */
+bool directory_may_address(const struct directory *directory, message_kind kind, uint32_t node);
 
 #endif

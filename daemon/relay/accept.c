@@ -517,6 +517,24 @@ static enum cpd_reason admit(struct relay *relay, const struct verified_message 
 	return REFUSED_NONE;
 }
 
+/* The direction of section 8.1: this node is named, and is not of a role that the kind is for. What was shown under
+ * another role stays shown. */
+static bool is_not_for_us(struct relay *relay, const struct header *header)
+{
+	const struct custody *custody = custody_of(relay, &header->id);
+
+	return relay->event->link && !(custody && custody->flags & CUSTODY_IS_ADDRESSEE) &&
+	    !directory_may_address(relay->config.directory, header->kind, relay->config.self);
+}
+
+/* Not shown, and its author is told in a signed word, at each offer. */
+static void refuse_here(struct relay *relay, const struct custody *custody)
+{
+	journal(relay, JOURNAL_REFUSED, custody, relay->config.self, relay->event->link, LEVEL_UNDELIVERABLE, REFUSED_ROLE);
+	if (!(custody->flags & CUSTODY_IS_STATE))
+		witness(relay, custody, LEVEL_UNDELIVERABLE, REFUSED_ROLE, NULL);
+}
+
 /* Takes custody of a complete message. False: *reason says why not. Also called by body.c when the last
  * leaf of a large one has come. */
 bool accept_take(struct relay *relay, const struct message *message, const struct hash8 *hash, bool is_suspect,
@@ -526,7 +544,7 @@ bool accept_take(struct relay *relay, const struct message *message, const struc
 	struct custody *custody = custody_of(relay, &header->id);
 	uint32_t recipients[LIMIT_RECIPIENTS];
 	size_t count, marked = 0;
-	bool is_new, is_local = false, came_back = trace_names(trailer, relay->config.self);
+	bool is_new, is_local = false, is_refused = false, came_back = trace_names(trailer, relay->config.self);
 	enum cpd_error error = offer_recipients(relay, header, trailer, recipients, &count);
 
 	if (error) {
@@ -538,6 +556,10 @@ bool accept_take(struct relay *relay, const struct message *message, const struc
 		count = leave_out_revoked(relay->config.directory, recipients, count);
 	for (size_t i = 0; i < count; i++)
 		is_local |= recipients[i] == relay->config.self;
+	if (is_local && is_not_for_us(relay, header)) {
+		is_local = false;
+		is_refused = true;
+	}
 	/* What a thief says of the state of a place takes the place of nothing that its people said. */
 	if (kind_find(header->kind) && kind_find(header->kind)->is_state && !is_suspect && !state_take(relay, header, is_local || !link))
 		return true;
@@ -567,6 +589,8 @@ bool accept_take(struct relay *relay, const struct message *message, const struc
 		journal(relay, JOURNAL_DUPLICATE, custody, header->id.origin, link, LEVEL_NONE, REFUSED_NONE);
 	if (is_local)
 		deliver_here(relay, custody, header, trailer->retry);
+	else if (is_refused)
+		refuse_here(relay, custody);
 	enqueue_marked(relay, custody);
 	if (header->supersedes.sequence && header->supersedes.origin == header->id.origin && is_new)
 		supersede(relay, header);

@@ -82,14 +82,19 @@ static void apply_addressee(struct relay *relay, struct custody *custody, const 
 /* A relay's word is advice: it tells the author, and changes a level only where it is plain whom it means. */
 static void apply_advice(struct relay *relay, struct custody *custody, const struct receipts *receipts, const struct receipt_entry *entry)
 {
+	struct recipient *recipient;
+
 	if (!(custody->flags & CUSTODY_IS_ORIGIN))
 		return;
 	journal(relay, entry->level == LEVEL_EXPIRED ? JOURNAL_EXPIRED : JOURNAL_UNDELIVERABLE, custody, receipts->witness,
 	    relay->event->link, entry->level, entry->reason);
 	if (entry->reason == REFUSED_ID_CONFLICT)
 		effect_add(relay, EFFECT_REISSUE)->id = custody->id;
-	if (custody->recipient_count == 1 && entry->level == LEVEL_UNDELIVERABLE) {
-		struct recipient *recipient = &custody->recipients[0];
+	/* An addressee that refuses by its role speaks of itself; should it speak of another, its DELIVERED corrects it. */
+	recipient = entry->reason == REFUSED_ROLE ? custody_recipient(custody, receipts->witness) : NULL;
+	if (!recipient && custody->recipient_count == 1)
+		recipient = &custody->recipients[0];
+	if (recipient && entry->level == LEVEL_UNDELIVERABLE) {
 		recipient->level = level_merge(recipient->level, entry->level);
 		recipient->reason = entry->reason;
 		custody_changed(relay, custody);

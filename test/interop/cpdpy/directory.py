@@ -58,7 +58,13 @@ class Directory:
         found = self.certificates.get((node, key_number))
         return self.records[found[0]] if found else None
 
+    def is_for(self, node, kind):
+        keys = [key for number, key in self.certificates if number == node]
+        if not keys or kind not in KINDS:
+            return True
+        return ROLES.get(self.certificate(node, max(keys)).role) in KINDS[kind].receivers
+
     def may_author(self, certificate, kind):
         if certificate.kinds:
-            return kind in certificate.kinds or kind not in KINDS
+            return kind in certificate.kinds
         return kind not in KINDS or ROLES.get(certificate.role) in KINDS[kind].senders

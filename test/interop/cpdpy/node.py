@@ -280,6 +280,8 @@ class Node:
                 self.store.run("update message set answered=? where origin=? and epoch=? and sequence=?", retry, *identifier)
                 self._owe(held, held["level"])
             return None
+        if not self.directory.is_for(self.number, message.kind):
+            return Reason.ROLE
         kind = bodies.kind_of(message.kind)
         if kind.state and self.store.one("select 1 from message where origin=? and kind=? and (epoch, sequence) > (?,?)", message.origin,
                                          message.kind, message.epoch, message.sequence):
