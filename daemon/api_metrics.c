@@ -215,7 +215,7 @@ static void tell_queues(const struct places *places, struct evbuffer *out)
 			    precedence_name((enum precedence)p), places->list[i].queue.oldest_s[p] < 0 ? 0LL : (long long)places->list[i].queue.oldest_s[p]);
 }
 
-enum figure { LINK_UP, LINK_SINCE, LINK_HEARD, LINK_UNACKED, LINK_UNACKED_AGE, LINK_SENT, LINK_RECEIVED, LINK_RATE, LINK_STALLS, FIGURES };
+enum figure { LINK_UP, LINK_SINCE, LINK_HEARD, LINK_UNACKED, LINK_UNACKED_AGE, LINK_STALLED, LINK_SENT, LINK_RECEIVED, LINK_RATE, LINK_STALLS, FIGURES };
 
 /* False: not known of this link. */
 static bool figure_of(const struct node_link_status *link, enum figure which, int64_t now_ms, double *out)
@@ -226,6 +226,7 @@ static bool figure_of(const struct node_link_status *link, enum figure which, in
 	case LINK_HEARD: *out = (double)(now_ms - link->heard_ms) / 1000; return link->heard_ms != 0;
 	case LINK_UNACKED: *out = (double)link->unacked; return true;
 	case LINK_UNACKED_AGE: *out = link->unacked_since_ms ? (double)(now_ms - link->unacked_since_ms) / 1000 : 0; return true;
+	case LINK_STALLED: *out = link->is_stalled ? (double)(now_ms - link->stalled_since_ms) / 1000 : 0; return true;
 	case LINK_SENT: *out = (double)link->sent_bytes; return true;
 	case LINK_RECEIVED: *out = (double)link->received_bytes; return true;
 	case LINK_RATE: *out = link->rate_bps; return link->rate_bps != 0;
@@ -243,6 +244,7 @@ static void tell_links(const struct places *places, struct evbuffer *out, int64_
 		[LINK_HEARD] = { "cpd_link_heard_age_seconds", "gauge", "Since the neighbour was last heard; absent: never since this process began." },
 		[LINK_UNACKED] = { "cpd_link_unacknowledged", "gauge", "Sent, and not acknowledged yet." },
 		[LINK_UNACKED_AGE] = { "cpd_link_oldest_unacknowledged_age_seconds", "gauge", "For how long the oldest of these has waited. 0: none." },
+		[LINK_STALLED] = { "cpd_link_stalled_seconds", "gauge", "For how long what waits has stood still though the neighbour answers. 0: it moves." },
 		[LINK_SENT] = { "cpd_link_sent_bytes_total", "counter", "Bytes of frames sent." },
 		[LINK_RECEIVED] = { "cpd_link_received_bytes_total", "counter", "Bytes of frames received." },
 		[LINK_RATE] = { "cpd_link_rate_bits_per_second", "gauge", "What the neighbour took while much waited; absent: not measured yet." },

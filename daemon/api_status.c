@@ -22,6 +22,14 @@ static json_t *queue_to_json(const struct node_queue_status *queue)
 	return json;
 }
 
+static json_t *stall_to_json(const struct node_link_status *link, const struct moment *now)
+{
+	if (!link->is_stalled)
+		return json_null();
+	return json_pack("{s:s,s:I,s:I}", "precedence", precedence_name(link->stalled),
+	    "since_s", (json_int_t)((now->custody_ms - link->stalled_since_ms) / 1000), "resets", (json_int_t)link->stall_resets);
+}
+
 static json_t *links_to_json(struct api *api, const struct moment *now)
 {
 	json_t *list = json_array();
@@ -34,7 +42,7 @@ static json_t *links_to_json(struct api *api, const struct moment *now)
 		struct node_queue_status queue;
 
 		node_queue(api->node, link->neighbour, &queue);
-		json_array_append_new(list, json_pack("{s:I,s:o,s:s?,s:s,s:s,s:b,s:I,s:o,s:I,s:I,s:I,s:I,s:s,s:o}",
+		json_array_append_new(list, json_pack("{s:I,s:o,s:s?,s:s,s:s,s:b,s:I,s:o,s:I,s:I,s:I,s:I,s:s,s:o,s:o}",
 		    "neighbour", (json_int_t)link->neighbour, "name", json_node_name(api, link->neighbour),
 		    "role", certificate ? node_role_name(certificate->role) : NULL,
 		    "bearer", link->bearer, "address", link->address, "up", (int)link->is_up,
@@ -42,7 +50,7 @@ static json_t *links_to_json(struct api *api, const struct moment *now)
 		    "heard_s", json_age(link->heard_ms ? (now->custody_ms - link->heard_ms) / 1000 : -1),
 		    "rate_bps", (json_int_t)link->rate_bps, "unacked", (json_int_t)link->unacked,
 		    "sent_bytes", (json_int_t)link->sent_bytes, "received_bytes", (json_int_t)link->received_bytes,
-		    "problem", link->problem, "queue", queue_to_json(&queue)));
+		    "problem", link->problem, "stalled", stall_to_json(link, now), "queue", queue_to_json(&queue)));
 	}
 	free(links);
 	return list;

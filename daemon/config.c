@@ -352,6 +352,7 @@ static const struct key keys[] = {
 	SECONDS("presence_s", presence_ms, 1, 86400),
 	SECONDS("refusal_wait_s", refusal_wait_ms, 1, 86400),
 	SECONDS("copy_doubt_s", copy_doubt_ms, 1, 86400),
+	{ "tuning", "stall_s", set_seconds, PLACE(stall_ms), 2, 86400 },
 	{ "sealing", "escalation", set_nodes, PLACE(escalation), 0, 0 },
 	{ "log", "level", set_level, PLACE(log_level), 0, 0 },
 };

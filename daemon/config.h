@@ -33,7 +33,7 @@ struct config_link {
  * [clock]   quality = auto | unknown | manual | ntp | gnss
  * [tuning]  time_scale = 1 (a rehearsal: retry, presence and grace timers run this much faster),
  *           retry_flash_s, retry_immediate_s, retry_priority_s, retry_routine_s, retry_max_s, reoffer_s,
- *           grace_s, reroute_s, presence_s, refusal_wait_s
+ *           grace_s, reroute_s, presence_s, refusal_wait_s, copy_doubt_s, stall_s
  * [sealing] escalation = 905, 911 (nodes that a call goes to when no addressee answers: sealed parts are for them too)
  * [log]     level = error | warning | notice | info | debug
  *
@@ -53,6 +53,7 @@ struct config {
 	uint32_t escalation[CONFIG_ESCALATION]; /* ascending; 0: no more */
 	double time_scale;                   /* already applied to timers */
 	struct relay_config timers;          /* only the *_ms fields are used; already divided by time_scale */
+	int64_t stall_ms;                    /* 0: as the link's profile has it (daemon/relay/stall.h) */
 	int log_level;                       /* LOG_ERR .. LOG_DEBUG */
 };
 /* On an error *out is empty and problem says where, what and the cure:

@@ -119,6 +119,8 @@ struct node_link_status {
 	int64_t heard_ms;                      /* custody_ms; 0: never */
 	uint32_t rate_bps;
 	size_t unacked;
+	bool is_stalled;                       /* what waits for it stands still though it answers (daemon/relay/stall.h) */
+	int64_t stalled_since_ms; unsigned stall_resets; enum precedence stalled; /* while is_stalled; custody_ms */
 	int64_t unacked_since_ms;              /* custody_ms: what waits longest for its acknowledgement left then; 0: nothing waits */
 	uint64_t sent_bytes, received_bytes, credit_stalls;
 	/* Its wall clock less ours when it last said hello (its way here included), at custody_ms told. */

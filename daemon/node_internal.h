@@ -9,6 +9,7 @@
  * node_journal.c  journal rows, listeners       node_reissue.c  the same words under a new id
  * node_retention.c what nobody needs any more goes    node_courier*.c files on a stick (node_courier.h)
  * node_claim.c    one live copy of an identity (node_claim.h)    node_seal.c   sealed parts (node_seal.h)
+ * node_stall.c    queues that stand still (node_stall.h)
  */
 #ifndef CPD_NODE_INTERNAL_H
 #define CPD_NODE_INTERNAL_H

@@ -41,6 +41,7 @@ static enum cpd_error link_make(struct node *node, struct node_link *link)
 		free(value);
 	}
 	link->peer_epoch = config.circuit.peer_epoch;
+	stall_set(node, link, &config.profile);
 	link->link = link_new(&config);
 	return link->link ? CPD_OK : CPD_ERR_NOMEM;
 }
@@ -145,6 +146,7 @@ static void greet(struct node *node, struct node_link *link)
 		tell_down(node, link, "the session started again");
 	greeting_of(node, link->neighbour, &greeting);
 	link_set_profile(link->link, &profile);
+	stall_set(node, link, &profile);
 	free(link->frame);
 	link->frame = NULL;
 	send_window_reset(&link->window, node_ms(node));
@@ -269,6 +271,7 @@ static void item_event(struct node *node, struct node_link *link, const struct l
 	event.type = told->type == LINK_EVENT_ACKED ? RELAY_ACKED : told->type == LINK_EVENT_REFUSED ? RELAY_REFUSED
 	    : told->type == LINK_EVENT_RETURNED ? RELAY_RETURNED : RELAY_WANTED;
 	gather_event(node, &event);
+	stall_heard(node, link, node_ms(node));
 }
 
 void links_events(struct node *node, struct node_link *link)
@@ -373,6 +376,7 @@ static int64_t deadline_of(const struct node_link *link)
 
 	at_ms = link->introduce_at_ms < at_ms ? link->introduce_at_ms : at_ms;
 	at_ms = link->doubted_ms < at_ms ? link->doubted_ms : at_ms;
+	at_ms = stall_due(link) < at_ms ? stall_due(link) : at_ms;
 	return claim_ms < at_ms ? claim_ms : at_ms;
 }
 
@@ -516,6 +520,7 @@ void links_tick(struct node *node)
 			peer_holds_more(node, link, &link->doubted);
 		if (link->introduce_at_ms <= now_ms)
 			directory_introduce(node, link);
+		stall_tick(node, link, now_ms);
 		if (link_deadline(link->link) > now_ms)
 			continue;
 		link_tick(link->link, now_ms, &is_dead);

@@ -45,6 +45,10 @@ size_t node_links(struct node *node, struct node_link_status *out, size_t max)
 			.since_ms = link->since_ms, .heard_ms = figures.heard_ms, .rate_bps = figures.rate_bps, .unacked = figures.unacked,
 			.unacked_since_ms = figures.unacked_since_ms, .sent_bytes = figures.sent_bytes,
 			.received_bytes = figures.received_bytes, .credit_stalls = figures.credit_stalls };
+		out[i].is_stalled = link->stall.is_stalled;
+		out[i].stalled_since_ms = link->stall.since_ms;
+		out[i].stall_resets = link->stall.resets;
+		out[i].stalled = link->stall.precedence;
 		if (link->config)
 			strcpy(out[i].address, link->config->address);
 		if (link->config && !strcmp(link->config->profile, "courier"))

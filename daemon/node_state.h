@@ -8,6 +8,7 @@
 #include "daemon/clock.h"
 #include "daemon/node.h"
 #include "daemon/node_claim.h"
+#include "daemon/node_stall.h"
 #include "daemon/node_work.h"
 #include "daemon/relay/map.h"
 #include "daemon/role/role.h"
@@ -45,6 +46,7 @@ struct node_link {
 	const struct config_link *config; /* NULL: not listed, it called us */
 	struct link *link;
 	struct send_window window;
+	struct stall stall; int64_t stall_bound_ms;
 	struct node_session sessions[NODE_SESSIONS]; /* [0] carries what we send */
 	size_t session_count;
 	uint8_t *frame; size_t frame_len; /* owned: taken from the link, refused by the bearer for now */

@@ -677,6 +677,27 @@ static void note_oldest(const struct outgoing *item, int64_t *since_ms)
 			*since_ms = item->begun_ms;
 }
 
+static void note_progress(const struct outgoing *item, struct link_progress *out)
+{
+	for (; item; item = item->next)
+		if (item->notice && !item->is_wanted) {
+			out->waits[item->precedence] = true;
+			out->is_going[item->precedence] |= !item->was_whole;
+		}
+}
+
+void link_progress(const struct link *link, struct link_progress *out)
+{
+	const uint64_t bytes = link->tx.unacked_bytes[CREDIT_BULK] + link->tx.unacked_bytes[CREDIT_URGENT];
+
+	memset(out, 0, sizeof(*out));
+	out->resend_ms = link_rate(link) ? (int64_t)(bytes * 8000 / link_rate(link)) : 0;
+	note_progress(link->tx.first, out);
+	note_progress(link->tx.staged, out);
+	memcpy(out->answered, link->tx.answered, sizeof(out->answered));
+	out->taken_bytes = link->tx.taken_bytes;
+}
+
 void link_figures(const struct link *link, struct link_figures *out)
 {
 	const struct sending *tx = &link->tx;

@@ -82,6 +82,7 @@ struct sending {
 	uint64_t order;
 	size_t count, under_way, unacked_bytes[CREDIT_CLASSES];
 	uint64_t sent[CREDIT_CLASSES], credit[CREDIT_CLASSES], consumed;
+	uint64_t answered[PRECEDENCE_COUNT], taken_bytes; /* for link_progress */
 	int64_t progress_ms;         /* something new was heard about what we sent */
 	bool is_stalled;             /* data waits for credit */
 	uint64_t stalls;

@@ -88,6 +88,7 @@ static void tell(struct link *link, struct outgoing *item, enum link_event_type 
 	mark_under_way(&link->tx, item, false);
 	if (!notice)
 		return;
+	link->tx.answered[item->precedence] += type != LINK_EVENT_RETURNED;
 	notice->event.type = type;
 	notice_push(link, notice);
 }
@@ -321,6 +322,7 @@ enum cpd_error sending_take_want(struct link *link, const struct frame_want *wan
 	notice->event.held = (struct slice){ notice->bytes, want->held.len };
 	if (!notice_push_loose(link, notice))
 		return CPD_OK; /* the item is sent again later, and answered so again */
+	link->tx.answered[item->precedence] += !item->is_wanted;
 	item->is_wanted = true;
 	mark_under_way(&link->tx, item, false);
 	if (item->state == OUTGOING_DUE)
@@ -355,8 +357,11 @@ void sending_take_credit(struct link *link, const struct frame_credit *credit)
 	struct sending *tx = &link->tx;
 
 	/* All three only grow; an older frame that was overtaken says nothing new. */
-	if (tx->consumed < credit->consumed)
+	if (tx->consumed < credit->consumed) {
+		if (credit->consumed <= tx->sent[CREDIT_BULK] + tx->sent[CREDIT_URGENT])
+			tx->taken_bytes += credit->consumed - tx->consumed;
 		tx->consumed = credit->consumed;
+	}
 	if (tx->credit[CREDIT_BULK] < credit->bulk) {
 		tx->credit[CREDIT_BULK] = credit->bulk;
 		tx->progress_ms = link->now_ms;

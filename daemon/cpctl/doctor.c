@@ -89,6 +89,22 @@ static void look_at_store(struct doctor *doctor, const json_t *status, const jso
 		    "%lld set aside", (long long)aside);
 }
 
+static void look_at_stalls(struct doctor *doctor, const json_t *links)
+{
+	json_t *link;
+	size_t index;
+
+	json_array_foreach((json_t *)(uintptr_t)links, index, link) {
+		const json_t *stalled = json_object_get(link, "stalled");
+		char since[AGE_MAX];
+
+		if (json_is_object(stalled))
+			doctor_add(doctor, FINDING_FAIL, "stands still", "look at the disk and the log of that neighbour, and whether large packets pass (MTU); bring what is urgent another way: "
+			    "`cpctl queue` shows it", "%lld answers, and has acknowledged nothing of %s for %s; the link was begun anew %lld times", (long long)json_number(link, "neighbour"),
+			    json_text(stalled, "precedence"), age_json(json_object_get(stalled, "since_s"), since), (long long)json_number(stalled, "resets"));
+	}
+}
+
 static void look_at_links(struct doctor *doctor, const json_t *status)
 {
 	const json_t *links = json_object_get(status, "links"), *unrouted = json_object_get(status, "unrouted");
@@ -166,6 +182,7 @@ static void look_at_daemon(struct doctor *doctor, const json_t *status, const js
 	look_at_claim(doctor, status);
 	look_at_store(doctor, status, self);
 	look_at_links(doctor, status);
+	look_at_stalls(doctor, json_object_get(status, "links"));
 	look_at_flash(doctor, json_object_get(self, "flash"));
 }
 

@@ -85,6 +85,9 @@ static void print_link(const json_t *link)
 	if (!is_up)
 		printf("            heard: %s%s\n", age_json(json_object_get(link, "heard_s"), heard), json_is_integer(json_object_get(link, "heard_s")) ? " ago" : "");
 	print_queue("            waiting: ", json_object_get(link, "queue"));
+	if (json_is_object(json_object_get(link, "stalled")))
+		printf("            %sSTANDS STILL for %s: it answers, and acknowledges nothing. cpctl doctor%s\n", colour(COLOUR_BAD),
+		    age_json(json_object_get(json_object_get(link, "stalled"), "since_s"), since), colour(COLOUR_NONE));
 	if (*json_text(link, "problem"))
 		printf("            %s%s%s\n", colour(COLOUR_WARNING), text_cut(json_text(link, "problem"), 68, problem, sizeof(problem)), colour(COLOUR_NONE));
 }

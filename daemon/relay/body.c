@@ -360,6 +360,18 @@ bool body_next(struct neighbour *neighbour, enum precedence precedence, struct i
 	return false;
 }
 
+bool body_is_due(const struct neighbour *neighbour, enum precedence precedence)
+{
+	for (const struct body_out *body = neighbour->bodies; body; body = body->after) {
+		if (body->is_over || body->ref.precedence != precedence)
+			continue;
+		for (uint32_t i = body->next; i < body->leaves; i++)
+			if (!has_bit(body->held, i) && !has_bit(body->under_way, i))
+				return true;
+	}
+	return false;
+}
+
 static bool has_any_under_way(const struct body_out *body)
 {
 	for (size_t i = 0; i < sizeof(body->under_way); i++)

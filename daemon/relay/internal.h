@@ -216,6 +216,7 @@ void body_check(struct relay *relay, struct custody *custody);
 void handle_leaf(struct relay *relay);
 void handle_wanted(struct relay *relay);
 bool body_next(struct neighbour *neighbour, enum precedence precedence, struct item_ref *out);
+bool body_is_due(const struct neighbour *neighbour, enum precedence precedence); /* body_next would give one */
 void body_forget(struct neighbour *neighbour, const struct item_ref *ref);
 /* The link is done with a leaf; is_held: the neighbour has it. */
 void body_leaf_ended(struct neighbour *neighbour, const struct item_ref *ref, bool is_held);

@@ -268,6 +268,35 @@ void handle_returned(struct relay *relay)
 		entry_move(&neighbour->windows[ref->precedence], entry, ENTRY_READY);
 }
 
+/* The neighbour has no room, or one row asks whether it has. */
+static bool window_is_closed(const struct window *window, const struct moment *now)
+{
+	return window->full_refusals && (window->full_until_ms > now->custody_ms || window->under_way);
+}
+
+static bool entry_is_due(const struct relay *relay, const struct window_entry *entry, const struct moment *now)
+{
+	if (entry->turn > relay->committed || entry->state == ENTRY_UNDER_WAY)
+		return false;
+	return entry->state != ENTRY_WAITING || entry->wait_until_ms <= now->custody_ms;
+}
+
+bool relay_is_due(const struct relay *relay, uint32_t link, enum precedence precedence, const struct moment *now)
+{
+	const struct neighbour *neighbour = link ? neighbour_of(relay, link) : NULL;
+	const struct window *window;
+
+	if (!neighbour)
+		return false;
+	window = &neighbour->windows[precedence];
+	if (body_is_due(neighbour, precedence))
+		return true;
+	for (size_t i = 0; !window_is_closed(window, now) && i < window->count; i++)
+		if (entry_is_due(relay, &window->entries[i], now))
+			return true;
+	return window_is_low(window);   /* then what stands behind it should have been asked for */
+}
+
 bool relay_next_item(struct relay *relay, uint32_t link, enum precedence precedence, const struct moment *now, struct item_ref *out)
 {
 	struct neighbour *neighbour = neighbour_of(relay, link);
@@ -279,14 +308,12 @@ bool relay_next_item(struct relay *relay, uint32_t link, enum precedence precede
 	if (body_next(neighbour, precedence, out))
 		return true;
 	window = &neighbour->windows[precedence];
-	if (window->full_refusals && (window->full_until_ms > now->custody_ms || window->under_way))
+	if (window_is_closed(window, now))
 		return false;
 	for (size_t i = 0; i < window->count; i++) {
 		struct window_entry *entry = &window->entries[i];
 
-		if (entry->turn > relay->committed || entry->state == ENTRY_UNDER_WAY)
-			continue;
-		if (entry->state == ENTRY_WAITING && entry->wait_until_ms > now->custody_ms)
+		if (!entry_is_due(relay, entry, now))
 			continue;
 		if (!best || entry->refusals < best->refusals)
 			best = entry;

@@ -221,6 +221,9 @@ int64_t relay_next_deadline(const struct relay *relay);
 /* The next committed item for a link and precedence, now under way until ACKED, REFUSED or RETURNED.
  * False: nothing ready. */
 bool relay_next_item(struct relay *relay, uint32_t link, enum precedence precedence, const struct moment *now, struct item_ref *out);
+/* Whether something of this queue should be on its way and is not: relay_next_item would give it if the link were up.
+ * Not what waits after a refusal for now, nor while the neighbour has no room. */
+bool relay_is_due(const struct relay *relay, uint32_t link, enum precedence precedence, const struct moment *now);
 /* The trailer with which a message goes to a link, from its committed custody record. NOT_FOUND: the row
  * serves nobody any more: call relay_item_gone. */
 MUST_CHECK enum cpd_error relay_make_trailer(const struct relay *relay, const struct custody *custody,

@@ -75,6 +75,7 @@ static void item_has_come(struct sim_end *end, const struct link_event *event)
 static void ref_has_ended(struct sim_end *end, const struct link_event *event, enum relay_event_type type)
 {
 	struct sim_input input = {.plan = -1, .event = {.type = type, .link = end->peer, .ref = event->ref, .reason = event->reason}};
+	end->is_answered = end->is_answered || type != RELAY_RETURNED;
 	if (type == RELAY_WANTED) {
 		input_bytes(&input, event->held);
 		input.event.held = (struct slice){input.bytes, input.len};

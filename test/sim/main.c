@@ -25,12 +25,12 @@ struct tally { uint64_t seeds, failed; struct sim_figures figures; };
 static void print_figures(const struct sim_figures *figures)
 {
 	static const char *const faults[FAULT_TYPE_COUNT] = {"crash", "commit-failed", "wiped", "rolled-back", "machine-rolled-back", "copied", "cut",
-		"black-hole", "one-way", "lossy", "disk-full", "slow-disk", "clock", "clock-2024", "liar", "alone"};
+		"black-hole", "one-way", "lossy", "disk-full", "slow-disk", "clock", "clock-2024", "liar", "alone", "mute"};
 	static const char *const branches[BRANCH_COUNT] = {"steps", "messages", "turns", "commits", "frames", "lost", "duplicated", "reordered",
 		"sessions", "dead-session", "frame-error", "gap", "peer-rolled-back", "epoch-raised", "reissued", "preempted", "partial-resume",
 		"group", "large", "shown", "late", "uncommitted-lost", "commit-untold", "operated", "operate-refused", "returned", "commit-failed", "cp-lost",
 		"disk-lost", "disk-rolled-back", "lie", "lie-found", "versions-apart", "whole-region", "floors-kept",
-		"courier-written", "courier-taken", "courier-released", "seed-counts"};
+		"courier-written", "courier-taken", "courier-released", "stall", "stall-mute", "stall-over", "seed-counts"};
 	printf("faults:");
 	for (int i = 0; i < FAULT_TYPE_COUNT; i++)
 		printf(" %s %llu", faults[i], (unsigned long long)figures->faults[i]);

@@ -155,6 +155,8 @@ void end_pump(struct sim_end *end)
 	if (error != CPD_OK || len == 0)
 		return;
 	check_frame(end, (struct slice){buf, len});
+	if (end->is_mute)
+		stall_mute(buf, &len);
 	if (end->lies)
 		lie(end, buf, &len);
 	world->figures->branches[BRANCH_FRAMES]++;

@@ -213,6 +213,7 @@ void node_stop(struct sim_node *node, bool is_crash)
 		node->ends[i]->link = NULL;
 		node->ends[i]->session++;
 		node->ends[i]->is_told_up = node->ends[i]->was_up = false;
+		memset(&node->ends[i]->stall, 0, sizeof(node->ends[i]->stall));
 		wire_drop(node->ends[i]->wire, 60000);
 	}
 }
@@ -460,6 +461,9 @@ void node_schedule_wake(struct sim_node *node)
 		int64_t link_due = link_deadline(node->ends[i]->link);
 		if (link_due > world->now_ms || !node->ends[i]->is_busy) /* a frame that waits for the bearer needs no clock */
 			due = min_ms(due, link_due);
+		int64_t look_due = stall_deadline(&node->ends[i]->stall, stall_bound_ms(&world->profile));
+		if (look_due != INT64_MAX)
+			due = min_ms(due, look_due > node->ends[i]->stall.looked_ms + 500 ? look_due : node->ends[i]->stall.looked_ms + 500);
 	}
 	if (due < world->now_ms)
 		due = world->now_ms;
@@ -504,6 +508,8 @@ void node_wake(struct sim_node *node)
 	for (size_t i = 0; i < node->end_count; i++) {
 		struct sim_end *end = node->ends[i];
 		bool is_dead = false;
+		if (world->now_ms - end->stall.looked_ms >= 500)
+			stall_watch(end);
 		if (link_deadline(end->link) > world->now_ms)
 			continue;
 		link_tick(end->link, world->now_ms, &is_dead);

@@ -390,6 +390,22 @@ static void plan_lone_rollback(struct world *world)
 		world_schedule(world, HAPPENS_FAULT, world->faults[i].at_ms)->index = (int)i;
 }
 
+#define MUTE_EVERY 4 /* not drawn, as above */
+
+/* A neighbour that keeps its sessions alive, takes what it is sent, and acknowledges nothing. */
+static void plan_mute(struct world *world)
+{
+	uint64_t mix = random_mix(world->seed ^ 0x57a11);
+	int64_t half_ms = world->active_ms / 2;
+	if (mix % MUTE_EVERY != 0)
+		return;
+	mix /= MUTE_EVERY;
+	world->faults[world->fault_count] = (struct sim_fault){.type = FAULT_MUTE, .wire = (size_t)(mix % world->wire_count), .side = (int)(mix >> 20 & 1),
+		.at_ms = 20 * SIM_MINUTE + (int64_t)(mix >> 24) % half_ms, .lasts_ms = half_ms / 2};
+	world_schedule(world, HAPPENS_FAULT, world->faults[world->fault_count].at_ms)->index = (int)world->fault_count;
+	world->fault_count++;
+}
+
 #define FLOOD_EVERY 12 /* one seed in so many; not drawn, as above */
 #define FLOOD_PLANS (LIMIT_WINDOW + 100)
 
@@ -432,12 +448,13 @@ void plan_make(struct world *world)
 	for (size_t i = 0; i < world->plan_count; i++)
 		plan_message(world, i);
 	world->fault_count = (size_t)random_range(random, 3, world->node_count > 12 ? 20 : 9);
-	world->faults = sim_alloc((world->fault_count + LONE_FAULTS) * sizeof(*world->faults));
+	world->faults = sim_alloc((world->fault_count + LONE_FAULTS + 1) * sizeof(*world->faults));
 	for (size_t i = 0; i < world->fault_count; i++) {
 		plan_one_fault(world, i);
 		world_schedule(world, HAPPENS_FAULT, world->faults[i].at_ms)->index = (int)i;
 	}
 	plan_lone_rollback(world);
+	plan_mute(world);
 	plan_flood(world);
 }
 
@@ -466,7 +483,7 @@ static void replace_disk(struct world *world, const struct sim_fault *fault, str
 static void tell_fault(struct world *world, const struct sim_fault *fault)
 {
 	static const char *const names[FAULT_TYPE_COUNT] = {"crash", "commit fails", "disk wiped", "disk rolled back", "machine rolled back",
-		"disk copied", "cut", "black hole", "one way", "lossy", "disk full", "slow disk", "clock", "clock in 2024", "liar", "alone"};
+		"disk copied", "cut", "black hole", "one way", "lossy", "disk full", "slow disk", "clock", "clock in 2024", "liar", "alone", "mute"};
 	const struct sim_wire *wire = &world->wires[fault->wire];
 	trace(world, &world->nodes[fault->node], NULL, "FAULT %s (wire %u-%u) for %lld s", names[fault->type], wire->ends[0].node->number,
 	    wire->ends[1].node->number, (long long)fault->lasts_ms / 1000);
@@ -532,6 +549,7 @@ void plan_fault(struct world *world, const struct sim_fault *fault)
 		node_boot(node);
 		break;
 	case FAULT_LIAR: end->lies = true; break;
+	case FAULT_MUTE: end->is_mute = true; break;
 	case FAULT_TYPE_COUNT: break;
 	}
 	struct happening *ends = world_schedule(world, HAPPENS_FAULT_ENDS, world->now_ms + fault->lasts_ms);
@@ -592,6 +610,7 @@ void plan_fault_ends(struct world *world, const struct sim_fault *fault)
 		node->clock = random_chance(&world->random, 50) ? CLOCK_MANUAL : CLOCK_GNSS;
 		break;
 	case FAULT_LIAR: lie_ends(end); break;
+	case FAULT_MUTE: end->is_mute = false; break;
 	case FAULT_COMMIT_FAILS: case FAULT_COPY: case FAULT_CLOCK: case FAULT_TYPE_COUNT: break;
 	}
 }
@@ -655,7 +674,7 @@ void plan_heal(struct world *world)
 		wire->is_cut = false;
 		for (int e = 0; e < 2; e++) {
 			struct sim_end *end = &wire->ends[e];
-			end->is_deaf = false;
+			end->is_deaf = end->is_mute = false;
 			end->loss = end->duplicate = end->reorder = 0;
 			lie_ends(end);
 		}

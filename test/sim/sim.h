@@ -6,7 +6,7 @@
  * net.c     wires, frames, sessions           feed.c   a host: link events in, items out
  * plan.c    what people do, what goes wrong   check.c  what must hold after every step
  * trace.c   what happened, for the one who must find out why
- * courier.c sticks that people carry
+ * courier.c sticks that people carry             stall.c  the watchdog of the links
  *
  * Never reads a clock, a file or a thread; never includes store/ or crypto/. Called by main.c.
  */
@@ -16,6 +16,7 @@
 #include <stdio.h>
 
 #include "daemon/relay/relay.h"
+#include "daemon/relay/stall.h"
 #include "proto/tree.h"
 #include "test/sim/disk.h"
 #include "test/sim/figures.h"
@@ -55,8 +56,11 @@ struct sim_end {
 	uint32_t bits_per_second;
 	unsigned loss, duplicate, reorder; /* percent */
 	bool is_deaf;                    /* nothing this end sends arrives */
+	bool is_mute;                    /* what this end acknowledges, refuses or wants does not leave; all else does */
 	bool lies, has_lied;             /* its node plays old frames again and changes what it sends, from now on; ever */
 	struct sim_frame { uint8_t *bytes; size_t len; } *said; size_t said_count, said_room; /* of this session, while it lies */
+	struct stall stall;
+	int64_t quiet_since_ms; bool is_answered; /* for stall.c: since the last look the peer said what becomes of an item */
 	/* for check.c */
 	struct item_ref *under_way; size_t under_way_count, under_way_room;
 	size_t flash_waiting;            /* bytes of FLASH handed to the link, not yet framed once */
@@ -255,6 +259,10 @@ bool courier_is_serial(uint64_t serial);
 uint32_t courier_away_s(const struct world *world, uint64_t serial, const struct moment *now);
 void courier_settled(struct sim_node *node, uint64_t serial, enum cpd_reason reason);
 void courier_clear(struct world *world);
+
+/* stall.c */
+void stall_mute(uint8_t *buf, size_t *len);
+void stall_watch(struct sim_end *end);        /* may close it */
 
 /* check.c */
 struct sim_message *message_known(struct world *world, const struct message_id *id, const struct hash8 *hash); /* hash NULL: the newest */

@@ -8,11 +8,12 @@ import re
 import signal
 import subprocess
 import sys
+import time
 
 import yaml
 from prometheus_client.parser import text_string_to_metric_families
 
-from harness import Refused, test_region, wait_for
+from harness import Refused, cpctl, test_region, wait_for
 
 CP, NSP, SILENT = 901, 344003, 307001
 DOCS = os.path.join(os.path.dirname(os.path.abspath(__file__)), "..", "..", "docs")
@@ -161,6 +162,41 @@ def silence(checks, region):
     wait_for("its answer", lambda: Metrics(cp).get("cpd_link_oldest_unacknowledged_age_seconds", link=str(NSP)) == 0)
 
 
+def a_queue_that_stands_still(checks, region):
+    """A neighbour whose disk hangs keeps its session alive, for its loop runs on, and acknowledges nothing."""
+    cp, nsp = region.nodes[CP], region.nodes[NSP]
+    wrapper = nsp.wrapper
+    checks.check("nothing stood still in all that", Metrics(cp).get("cpd_link_stalled_seconds", link=str(NSP)) == 0 and "queue-stalled" not in cp.log_tail(100000))
+    nsp.stop()
+    nsp.wrapper = ["strace", "-f", "-qq", "-o", "/dev/null", "-e", "trace=fdatasync", "-e", "inject=fdatasync:delay_enter=600000000:when=40+"]
+    nsp.start()
+    region.wait_for_links()
+    sent, stalled = [], lambda: Metrics(cp).get("cpd_link_stalled_seconds", link=str(NSP)) > 0
+    try:
+        for i in range(60):
+            sent.append(cp.send("text", [NSP], {"text": f"hoort u mij {i}?"}, precedence="FLASH"))
+            if i > 20 and Metrics(cp).get("cpd_link_unacknowledged", link=str(NSP)) > 5:
+                break
+            time.sleep(0.1)
+        wait_for("an alarm", stalled, 60)
+        line = next(line for line in cp.log_tail(100000).splitlines() if "queue-stalled" in line)
+        checks.check("the log names link, precedence, how long and the cure", all(word in line for word in (f"link={NSP}", "precedence=FLASH", "for_s=", "cure=")), line)
+        link = next(link for link in cp.get("/v1/status")["links"] if link["neighbour"] == NSP)
+        checks.check("so does the status", link["stalled"]["precedence"] == "FLASH" and link["stalled"]["resets"] >= 1, link)
+        checks.check("for people too", "STANDS STILL" in cpctl("--socket", cp.socket, "status").stdout)
+        found = [one for one in json.loads(cpctl("--socket", cp.socket, "--json", "doctor", "--config", cp.conf, check=False).stdout)["checks"] if one["name"] == "stands still"]
+        checks.check("the doctor calls it wrong", len(found) == 1 and found[0]["state"] == "fail" and found[0]["cure"], found)
+    finally:
+        nsp.kill()
+        nsp.wrapper = wrapper
+    nsp.start()
+    for one in sent:
+        wait_for(f"{one} at the NSP", lambda: nsp.has(one), 60)
+    wait_for("no alarm any more", lambda: not stalled(), 60)
+    checks.check("and the log tells so", "queue-moves" in cp.log_tail(100000))
+    checks.check("each came once", len({one["id"] for one in nsp.inbox()} & set(sent)) == len(sent) and len([one for one in nsp.inbox() if one["id"] in sent]) == len(sent))
+
+
 def a_disk_that_hangs(checks, region):
     """strace holds the sync of the store's writer up, as a dying disk does."""
     cp = region.nodes[CP]
@@ -232,9 +268,9 @@ def metrics_test(checks, region):
     region.configure()
     region.start()
     region.wait_for_links()
-    for part in (a_node_at_rest, a_cut_link, reading, without_a_route, silence, what_the_monitoring_asks, a_disk_that_hangs):
+    for part in (a_node_at_rest, a_cut_link, reading, without_a_route, silence, what_the_monitoring_asks, a_queue_that_stands_still, a_disk_that_hangs):
         checks.run(part, checks, region)
 
 
 if __name__ == "__main__":
-    sys.exit(test_region("metrics", metrics_test, extra="\n[tuning]\ntime_scale = 30\n"))
+    sys.exit(test_region("metrics", metrics_test, extra="\n[tuning]\ntime_scale = 30\nstall_s = 8\n"))

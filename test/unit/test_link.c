@@ -14,6 +14,35 @@ static void item_passes_and_is_acknowledged(void **state)
 	assert_int_equal(a.fate[1], PASSED);
 }
 
+/* What the watchdog of a queue goes by. */
+static void progress_is_what_the_peer_says_and_takes_in(void **state)
+{
+	struct link_progress progress;
+
+	(void)state;
+	b.holds_commits = true;
+	link_progress(a.link, &progress);
+	assert_false(progress.waits[PRECEDENCE_PRIORITY]);
+	assert_int_equal(send(&a, 1, PRECEDENCE_PRIORITY, 12000), CPD_OK);
+	link_progress(a.link, &progress);
+	assert_true(progress.waits[PRECEDENCE_PRIORITY]);
+	assert_true(progress.is_going[PRECEDENCE_PRIORITY]);
+	assert_int_equal(progress.taken_bytes, 0);
+	settle_down();
+	pass_ms(1000);
+	link_progress(a.link, &progress);
+	assert_true(progress.waits[PRECEDENCE_PRIORITY]);
+	assert_false(progress.is_going[PRECEDENCE_PRIORITY]); /* it has left whole */
+	assert_true(progress.taken_bytes > 0 && progress.taken_bytes <= 12000);
+	assert_int_equal(progress.answered[PRECEDENCE_PRIORITY], 0);
+	assert_false(progress.waits[PRECEDENCE_FLASH]);
+	commit(&b);
+	pass_ms(1000);
+	link_progress(a.link, &progress);
+	assert_false(progress.waits[PRECEDENCE_PRIORITY]);
+	assert_int_equal(progress.answered[PRECEDENCE_PRIORITY], 1);
+}
+
 #define COMPANY (LIMIT_UNACKED / 16)
 
 /* So many are on disk: waiting for company would only slow it down. */
@@ -620,6 +649,7 @@ int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		IP(item_passes_and_is_acknowledged),
+		IP(progress_is_what_the_peer_says_and_takes_in),
 		IP(many_items_are_acknowledged_at_once),
 		IP(acknowledgement_is_not_visible_before_commit),
 		IP(commit_of_an_earlier_turn_acknowledges_nothing_of_a_later_one),

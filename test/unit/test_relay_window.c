@@ -163,6 +163,37 @@ static void a_neighbour_that_comes_back_is_asked_at_once(void **state)
 	assert_true(pass_all(box) >= 290);
 }
 
+static bool is_due(const struct box *box, enum precedence precedence)
+{
+	return relay_is_due(box->relay, CP_A, precedence, &box->now);
+}
+
+/* For the watchdog: what may not go is not due, or a full neighbour would be called a stalled one. */
+static void what_waits_after_a_refusal_or_is_with_the_link_is_not_due(void **state)
+{
+	BOX;
+	struct item_ref ref;
+
+	assert_false(is_due(box, PRECEDENCE_ROUTINE));
+	fill(box, 2, PRECEDENCE_ROUTINE);
+	assert_true(is_due(box, PRECEDENCE_ROUTINE));
+	assert_false(is_due(box, PRECEDENCE_FLASH));
+	assert_true(gives(box, CP_A, PRECEDENCE_ROUTINE, &ref));
+	assert_true(is_due(box, PRECEDENCE_ROUTINE));   /* the second */
+	answer_of(box, RELAY_REFUSED, CP_A, ref, REFUSED_UNKNOWN_GROUP);
+	pump(box);
+	assert_true(is_due(box, PRECEDENCE_ROUTINE));
+	assert_true(gives(box, CP_A, PRECEDENCE_ROUTINE, &ref));
+	assert_false(is_due(box, PRECEDENCE_ROUTINE));  /* one waits, one is under way */
+	answer_of(box, RELAY_REFUSED, CP_A, ref, REFUSED_FULL);
+	pump(box);
+	assert_false(is_due(box, PRECEDENCE_ROUTINE));
+	pass_time(box, 60000);
+	assert_true(is_due(box, PRECEDENCE_ROUTINE));
+	assert_true(gives(box, CP_A, PRECEDENCE_ROUTINE, &ref)); /* the one that asks whether there is room */
+	assert_false(is_due(box, PRECEDENCE_ROUTINE));
+}
+
 int main(void)
 {
 #define T(name) cmocka_unit_test_setup_teardown(name, open_box, close_box)
@@ -173,6 +204,7 @@ int main(void)
 		T(a_flash_waits_for_no_row_of_others_and_at_most_20_s_for_room),
 		T(a_small_message_gets_its_turn_while_a_large_one_is_refused),
 		T(a_neighbour_that_comes_back_is_asked_at_once),
+		cmocka_unit_test_setup_teardown(what_waits_after_a_refusal_or_is_with_the_link_is_not_due, open_box, close_box),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
