@@ -28,8 +28,8 @@ static void print_figures(const struct sim_figures *figures)
 		"black-hole", "one-way", "lossy", "disk-full", "slow-disk", "clock", "clock-2024", "liar", "alone", "mute"};
 	static const char *const branches[BRANCH_COUNT] = {"steps", "messages", "turns", "commits", "frames", "lost", "duplicated", "reordered",
 		"sessions", "dead-session", "frame-error", "gap", "peer-rolled-back", "epoch-raised", "reissued", "preempted", "partial-resume",
-		"group", "large", "shown", "late", "uncommitted-lost", "commit-untold", "operated", "operate-refused", "returned", "commit-failed", "cp-lost",
-		"disk-lost", "disk-rolled-back", "lie", "lie-found", "versions-apart", "whole-region", "floors-kept",
+		"group", "large", "shown", "late", "uncommitted-lost", "commit-untold", "operated", "operate-refused", "returned", "commit-failed", "cp-burnt",
+		"desk-wiped", "nsp-replaced", "disk-rolled-back", "lie", "lie-found", "versions-apart", "whole-region", "floors-kept",
 		"courier-written", "courier-taken", "courier-released", "stall", "stall-mute", "stall-over", "seed-counts"};
 	printf("faults:");
 	for (int i = 0; i < FAULT_TYPE_COUNT; i++)

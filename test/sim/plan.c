@@ -475,7 +475,8 @@ static void replace_disk(struct world *world, const struct sim_fault *fault, str
 	}
 	node->generation++;
 	node->generation_ms = world->now_ms;
-	world->figures->branches[fault->type != FAULT_WIPE ? BRANCH_ROLLED_BACK : node->role == ROLE_ID_CP ? BRANCH_CP_LOST : BRANCH_DISK_LOST]++;
+	world->figures->branches[fault->type != FAULT_WIPE ? BRANCH_ROLLED_BACK : node->role == ROLE_ID_CP ? BRANCH_CP_LOST
+	    : node->role == ROLE_ID_DESK ? BRANCH_DESK_LOST : BRANCH_NSP_LOST]++;
 	world->counts = world->counts || fault->type != FAULT_WIPE || node->role == ROLE_ID_CP;
 	check_disk_replaced(node);
 }
