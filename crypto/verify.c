@@ -4,6 +4,8 @@
 #include <sodium.h>
 #include <string.h>
 
+#include "proto/kind.h"
+
 /*
  * libsodium (not built with ED25519_COMPAT, which crypto_start refuses) checks here: S < L, R of no
  * small order, the key canonical and of no small order, and that R is byte for byte the canonical
@@ -61,6 +63,46 @@ static enum cpd_error check_message_signature(const struct directory *directory,
 	return judge_message(revocation, &message->header.id, is_suspect);
 }
 
+enum cpd_error verify_release(const struct directory *directory, const char *network, const struct header *header,
+    struct slice signed_bytes, const struct message_release *release)
+{
+	const struct function_certificate *function = directory_function(directory, release->function);
+
+	if (function == NULL)
+		return CPD_ERR_UNKNOWN_SIGNER;
+	if (!verify_bytes(function->signing_key, SIGN_MESSAGE, network, signed_bytes, release->bytes))
+		return CPD_ERR_BAD_SIGNATURE;
+	if (function->is_revoked)
+		return CPD_ERR_REVOKED;
+	if (function->node != header->id.origin || (function->not_after_s && header->created_s > function->not_after_s))
+		return CPD_ERR_ROLE;
+	return CPD_OK;
+}
+
+/* One person is one key: two numbers that the region gave to it are not two people. */
+static bool is_one_person(const struct directory *directory, const struct message_release *a, const struct message_release *b)
+{
+	const struct function_certificate *first = directory_function(directory, a->function), *second = directory_function(directory, b->function);
+
+	return a->function == b->function || memcmp(first->signing_key, second->signing_key, sizeof(first->signing_key)) == 0;
+}
+
+static enum cpd_error check_releases(const struct directory *directory, const char *network, const struct message *message)
+{
+	const struct kind *kind = kind_find(message->header.kind);
+
+	for (size_t i = 0; i < message->release_count; i++) {
+		enum cpd_error error = verify_release(directory, network, &message->header, message->signed_bytes, &message->releases[i]);
+
+		if (error != CPD_OK)
+			return error;
+		for (size_t j = 0; j < i; j++)
+			if (is_one_person(directory, &message->releases[i], &message->releases[j]))
+				return CPD_ERR_ROLE;
+	}
+	return kind != NULL && message->release_count < kind->releases ? CPD_ERR_ROLE : CPD_OK;
+}
+
 enum cpd_error verify_message(const struct directory *directory, const char *network,
     struct slice envelope, struct verified_message *out)
 {
@@ -75,6 +117,8 @@ enum cpd_error verify_message(const struct directory *directory, const char *net
 		error = CPD_ERR_BAD_SIGNATURE;
 	for (size_t i = 0; error == CPD_OK && i < message->signature_count; i++)
 		error = check_message_signature(directory, network, message, &message->signatures[i], &out->is_suspect);
+	if (error == CPD_OK)
+		error = check_releases(directory, network, message);
 	if (error != CPD_OK) {
 		memset(out, 0, sizeof(*out));
 		return error;

@@ -23,9 +23,16 @@
 /* What SignedRecord adds to the bytes that it wraps, at the most. */
 #define LIMIT_RECORD_EXTRA 80
 
+/* May this person release this message: its function certificate is of the message's origin, stands, and had not run out
+ * when the message was created, and the signature is good. UNKNOWN_SIGNER (retryable), REVOKED, ROLE (another node's, or run
+ * out), BAD_SIGNATURE. Dates are held against the message's own time, so that every node finds the same. */
+MUST_CHECK enum cpd_error verify_release(const struct directory *directory, const char *network, const struct header *header,
+    struct slice signed_bytes, const struct message_release *release);
+
 /* UNKNOWN_SIGNER (retryable), BAD_SIGNATURE, REVOKED (above), ROLE (certificate_allows of the origin: it is the
  * author; what a co-signature is worth, the addressee judges), and every error of message_decode. Every
- * signature of the message must hold, and the first must be the origin's. On error *out is zero. */
+ * signature and every release (verify_release) must hold, no two releases be of one person (ROLE), no fewer than the kind
+ * asks for (ROLE), and the first must be the origin's. On error *out is zero. */
 MUST_CHECK enum cpd_error verify_message(const struct directory *directory, const char *network,
     struct slice envelope, struct verified_message *out);
 MUST_CHECK enum cpd_error verify_receipts(const struct directory *directory, const char *network,

@@ -14,7 +14,7 @@
 
 static enum cpd_error may_take(const struct node *node, const struct work *work, const struct directory_update *update)
 {
-	if (work->is_introduction && (update->certificate_count != 1 || update->revocation_count || update->group_count))
+	if (work->is_introduction && (update->certificate_count != 1 || update->revocation_count || update->group_count || update->function_count))
 		return CPD_ERR_ROLE;
 	if (directory_holds(node->directory, update->number))
 		return CPD_ERR_EXISTS;
@@ -80,7 +80,7 @@ void directory_committed(struct node *node, struct work *work)
 	work_answer(work, CPD_OK, NULL, NULL, error == CPD_ERR_EXISTS);
 	for (size_t i = 0; i < node->link_count; i++) {
 		link_directory_changed(node->links[i]->link, directory_version(node->directory));
-		if (update->revocation_count && node->links[i]->revoking_sent >= update->number)
+		if (node->links[i]->revoking_sent >= update->number)
 			node->links[i]->revoking_sent = update->number - 1;     /* it filled a gap that later ones had passed */
 	}
 	bearer_zmq_roster_changed(node->bearer);

@@ -167,6 +167,29 @@ static const struct body_rule instruction_rules[] = {
 	RULE_LOCAL,
 };
 
+static const struct body_rule bulletin_rules[] = {
+	RULE_NUMBER("bulletin", 1, NUMBER_MAX),
+	RULE_NUMBER("version", 1, NUMBER_MAX),
+	RULE_TEXT("title", 80, RULE_FILLED),
+	RULE_TEXT("core", LINE, RULE_FILLED | RULE_LINES),
+	RULE_TEXT("do_this", LINE, RULE_FILLED | RULE_LINES),
+	RULE_TEXT("detail", LIMIT_TEXT_CHARACTERS, RULE_LINES),
+	RULE_TEXT("radio_text", LIMIT_TEXT_CHARACTERS, RULE_LINES),
+	RULE_TIME("valid_from_ms"),
+	RULE_TIME("valid_to_ms"),
+	RULE_TIME("next_update_ms"),
+	RULE_ENUM("urgency", RULE_KNOWN),
+	RULE_ENUM("severity", RULE_KNOWN),
+	RULE_ENUM("certainty", RULE_KNOWN),
+	{ .field = "categories", .characters = CODE, .entries = 8, .flags = RULE_FILLED },
+	{ .field = "area", .characters = 8, .entries = LIMIT_LIST, .flags = RULE_FILLED },
+	RULE_TEXT("authority", FUNCTION, RULE_FILLED),
+	RULE_TEXT("audience", 80, 0),
+	RULE_TEXT("language", CODE, 0),
+	RULE_FLAG("hang_up"),
+	RULE_LOCAL,
+};
+
 static const struct body_rule text_rules[] = {
 	RULE_TEXT("text", LIMIT_TEXT_CHARACTERS, RULE_FILLED | RULE_LINES),
 	RULE_TEXT("subject", 80, 0),
@@ -239,6 +262,41 @@ static enum cpd_error check_emergency_call(const ProtobufCMessage *message, bool
 	return CPD_OK;
 }
 
+/* About a minute of speech. */
+static size_t words_of(const char *text)
+{
+	size_t count = 0;
+
+	for (text += strspn(text, " \n\t"); *text; text += strspn(text, " \n\t")) {
+		count++;
+		text += strcspn(text, " \n\t");
+	}
+	return count;
+}
+
+static bool is_area(const char *text)
+{
+	return (!strncmp(text, "GM", 2) && strlen(text) == 6 && strspn(text + 2, "0123456789") == 4) ||
+	    (!strncmp(text, "VR", 2) && strlen(text) == 4 && strspn(text + 2, "0123456789") == 2);
+}
+
+static enum cpd_error check_bulletin(const ProtobufCMessage *message, bool strict, struct body_problem *problem)
+{
+	const Cpd__Bulletin *bulletin = (const Cpd__Bulletin *)message;
+
+	if (bulletin->valid_to_ms <= bulletin->valid_from_ms)
+		return fault(problem, CPD_ERR_RANGE, "valid_to_ms", "is not after the beginning: correct one of the two times");
+	if (!bulletin->n_area)
+		return fault(problem, CPD_ERR_MISSING, "area", "is missing: name a municipality (GM0344) or a region (VR09)");
+	if (bulletin->radio_text && words_of(bulletin->radio_text) > 150)
+		return fault(problem, CPD_ERR_TOO_LARGE, "radio_text", "has more than 150 words: shorten it to a minute");
+	/* A later version may know other areas. */
+	for (size_t i = 0; strict && i < bulletin->n_area; i++)
+		if (!is_area(bulletin->area[i]))
+			return fault(problem, CPD_ERR_RANGE, "area", "is not a CBS code: write GM and four digits, or VR and two");
+	return CPD_OK;
+}
+
 /* All fields are texts: nothing at all needs no seal. What a later version put there counts. */
 static enum cpd_error check_not_empty(const ProtobufCMessage *message, bool strict, struct body_problem *problem)
 {
@@ -267,6 +325,7 @@ static const struct body_schema schemas[] = {
 	SCHEMA(call_care, call_care_rules, check_not_empty),
 	SCHEMA(emergency_progress, emergency_progress_rules, NULL),
 	SCHEMA(instruction, instruction_rules, NULL),
+	SCHEMA(bulletin, bulletin_rules, check_bulletin),
 	SCHEMA(text, text_rules, NULL),
 };
 
@@ -277,6 +336,7 @@ static const struct { message_kind kind; const ProtobufCMessageDescriptor *descr
 	{ CPD__KIND__KIND_EMERGENCY_PROGRESS, &cpd__emergency_progress__descriptor },
 	{ CPD__KIND__KIND_INSTRUCTION, &cpd__instruction__descriptor },
 	{ CPD__KIND__KIND_TEXT, &cpd__text__descriptor },
+	{ CPD__KIND__KIND_BULLETIN, &cpd__bulletin__descriptor },
 };
 
 const ProtobufCMessageDescriptor *body_sealed_descriptor(message_kind kind, uint32_t audience)

@@ -15,7 +15,7 @@
 #include "proto/kind.h"
 
 struct entry {
-	uint32_t first, second;    /* node and key number; group number and version */
+	uint32_t first, second;    /* node and key number; group number and version; function number and 0 */
 	uint32_t update;           /* the update it came in */
 	void *item;                /* owned */
 };
@@ -25,7 +25,7 @@ struct table {
 	size_t count;
 };
 
-enum { CERTIFICATES, REVOCATIONS, GROUPS, TABLE_COUNT };
+enum { CERTIFICATES, REVOCATIONS, GROUPS, FUNCTIONS, TABLE_COUNT };
 
 struct directory {
 	struct table tables[TABLE_COUNT];
@@ -161,10 +161,20 @@ static void *group_copy(const struct group *from)
 	return copy;
 }
 
+static void *function_copy(const struct function_certificate *from)
+{
+	struct function_certificate *copy = malloc(sizeof(*copy));
+
+	if (copy)
+		*copy = *from;
+	return copy;
+}
+
 static size_t update_count(const struct directory_update *update, int which)
 {
 	return which == CERTIFICATES ? update->certificate_count :
-	    which == REVOCATIONS ? update->revocation_count : update->group_count;
+	    which == REVOCATIONS ? update->revocation_count :
+	    which == GROUPS ? update->group_count : update->function_count;
 }
 
 static struct entry update_entry(const struct directory_update *update, int which, size_t i)
@@ -179,6 +189,9 @@ static struct entry update_entry(const struct directory_update *update, int whic
 		entry.first = update->revocations[i].node;
 		entry.second = update->revocations[i].key_number;
 		entry.item = revocation_copy(&update->revocations[i]);
+	} else if (which == FUNCTIONS) {
+		entry.first = update->functions[i].number;
+		entry.item = function_copy(&update->functions[i]);
 	} else {
 		entry.first = update->groups[i].number;
 		entry.second = update->groups[i].version;
@@ -463,6 +476,12 @@ bool directory_doubts(const struct directory *directory, const struct message *m
 	const struct message_id *id = &message->header.id;
 	const struct revocation *revocation;
 
+	for (size_t i = 0; i < message->release_count; i++) {
+		const struct function_certificate *function = directory_function(directory, message->releases[i].function);
+
+		if (function && function->is_revoked)
+			return true;
+	}
 	if (message->signature_count == 0)
 		return false;
 	revocation = directory_revocation(directory, id->origin, message->signatures[0].key_number);
@@ -471,13 +490,19 @@ bool directory_doubts(const struct directory *directory, const struct message *m
 
 uint32_t directory_revoking(const struct directory *directory, uint32_t after)
 {
-	const struct table *revocations = &directory->tables[REVOCATIONS];
+	const struct table *revocations = &directory->tables[REVOCATIONS], *functions = &directory->tables[FUNCTIONS];
 	uint32_t lowest = 0;
 
 	for (size_t i = 0; i < revocations->count; i++) {
 		uint32_t update = revocations->entries[i].update;
 
 		if (update > after && (!lowest || update < lowest))
+			lowest = update;
+	}
+	for (size_t i = 0; i < functions->count; i++) {
+		uint32_t update = functions->entries[i].update;
+
+		if (((const struct function_certificate *)functions->entries[i].item)->is_revoked && update > after && (!lowest || update < lowest))
 			lowest = update;
 	}
 	return lowest;
@@ -493,6 +518,16 @@ uint32_t directory_missing(const struct directory *directory, uint32_t after)
 		if (!directory_holds(directory, number))
 			return number;
 	return 0;
+}
+
+const struct function_certificate *directory_function(const struct directory *directory, uint32_t number)
+{
+	return table_find(&directory->tables[FUNCTIONS], number, 0);
+}
+
+const struct function_certificate *directory_next_function(const struct directory *directory, uint32_t after)
+{
+	return table_next(&directory->tables[FUNCTIONS], after);
 }
 
 const struct group *directory_group(const struct directory *directory, uint32_t number, uint32_t version)

@@ -32,6 +32,15 @@ struct revocation {
 	char reason[LIMIT_NAME + 1];
 };
 
+/* Of a person who releases at a node; never a name. */
+struct function_certificate {
+	uint32_t number, node;
+	char function[LIMIT_FUNCTION + 1];
+	uint8_t signing_key[32];
+	uint32_t not_after_s;                      /* 0: none */
+	bool is_revoked;
+};
+
 struct group {
 	uint32_t number, version;
 	char name[LIMIT_NAME + 1];
@@ -45,6 +54,7 @@ struct directory_update {
 	struct certificate *certificates; size_t certificate_count;
 	struct revocation *revocations; size_t revocation_count;
 	struct group *groups; size_t group_count;
+	struct function_certificate *functions; size_t function_count;
 };
 
 MUST_CHECK enum cpd_error directory_update_decode(struct slice signed_bytes, struct directory_update *out);
@@ -82,13 +92,16 @@ bool directory_transport_key_is_revoked(const struct directory *directory, const
 /* Beyond the line that the revocation draws, so not trusted: with no last epoch all that the key signed. */
 bool revocation_covers(const struct revocation *revocation, const struct message_id *id);
 /* A message held whose origin's key was revoked, this id beyond the line: "verdacht: na intrekking". Also what came
- * in before the revocation did, so whoever shows or counts a message asks here, and not only what was noted then. */
+ * in before the revocation did, and what a function revoked since has released, so whoever shows or counts a message asks here, and not only what was noted then. */
 bool directory_doubts(const struct directory *directory, const struct message *message);
 /* Number of the lowest update above `after` in which a revocation came that still counts; 0: none. Ahead of the
  * version too: a revocation waits for no gap. */
 uint32_t directory_revoking(const struct directory *directory, uint32_t after);
 /* Lowest number above `after` that is missing though a higher one is held; 0: none. */
 uint32_t directory_missing(const struct directory *directory, uint32_t after);
+/* NULL: not held. */
+const struct function_certificate *directory_function(const struct directory *directory, uint32_t number);
+const struct function_certificate *directory_next_function(const struct directory *directory, uint32_t after);
 /* version 0: the newest. NULL: not held. */
 const struct group *directory_group(const struct directory *directory, uint32_t number, uint32_t version);
 const struct group *directory_next_group(const struct directory *directory, uint32_t after); /* newest versions */

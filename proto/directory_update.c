@@ -1,6 +1,6 @@
 /*
  * directory_update.c: reads, checks and writes the DirectoryUpdate of directory.h (PROTOCOL.md
- * section 9). FunctionCertificates pass unread; they stay in the signed bytes that the store keeps.
+ * section 9).
  */
 #include "proto/directory.h"
 
@@ -25,6 +25,7 @@ void directory_update_clear(struct directory_update *update)
 	free(update->certificates);
 	free(update->revocations);
 	free(update->groups);
+	free(update->functions);
 	*update = (struct directory_update){ 0 };
 }
 
@@ -118,6 +119,15 @@ static enum cpd_error check_group(const struct group *group)
 	return check_distinct(group->members, group->member_count);
 }
 
+static enum cpd_error check_function(const struct function_certificate *function)
+{
+	if (function->number == 0 || function->node == 0)
+		return CPD_ERR_RANGE;
+	if (function->function[0] == '\0')
+		return CPD_ERR_MISSING;
+	return check_line(function->function, LIMIT_FUNCTION);
+}
+
 /* The two numbers that name an entry, as one. */
 static int pair_compare(const void *a, const void *b)
 {
@@ -150,13 +160,17 @@ static enum cpd_error check_pairs(const struct directory_update *update)
 		return CPD_ERR_RANGE;
 	for (size_t i = 0; i < update->group_count; i++)
 		pairs[i] = (uint64_t)update->groups[i].number << 32 | update->groups[i].version;
-	return repeats(pairs, update->group_count) ? CPD_ERR_RANGE : CPD_OK;
+	if (repeats(pairs, update->group_count))
+		return CPD_ERR_RANGE;
+	for (size_t i = 0; i < update->function_count; i++)
+		pairs[i] = update->functions[i].number;
+	return repeats(pairs, update->function_count) ? CPD_ERR_RANGE : CPD_OK;
 }
 
-static bool too_many(size_t certificates, size_t revocations, size_t groups)
+static bool too_many(size_t certificates, size_t revocations, size_t groups, size_t functions)
 {
-	return certificates > LIMIT_UPDATE_ENTRIES || revocations > LIMIT_UPDATE_ENTRIES ||
-	    groups > LIMIT_UPDATE_ENTRIES || certificates + revocations + groups > LIMIT_UPDATE_ENTRIES;
+	return certificates > LIMIT_UPDATE_ENTRIES || revocations > LIMIT_UPDATE_ENTRIES || groups > LIMIT_UPDATE_ENTRIES ||
+	    functions > LIMIT_UPDATE_ENTRIES || certificates + revocations + groups + functions > LIMIT_UPDATE_ENTRIES;
 }
 
 static enum cpd_error check_update(const struct directory_update *update)
@@ -165,7 +179,7 @@ static enum cpd_error check_update(const struct directory_update *update)
 
 	if (update->number == 0)
 		return CPD_ERR_RANGE;
-	if (too_many(update->certificate_count, update->revocation_count, update->group_count))
+	if (too_many(update->certificate_count, update->revocation_count, update->group_count, update->function_count))
 		return CPD_ERR_TOO_LARGE;
 	for (size_t i = 0; !error && i < update->certificate_count; i++)
 		error = check_certificate(&update->certificates[i]);
@@ -173,6 +187,8 @@ static enum cpd_error check_update(const struct directory_update *update)
 		error = check_revocation(&update->revocations[i]);
 	for (size_t i = 0; !error && i < update->group_count; i++)
 		error = check_group(&update->groups[i]);
+	for (size_t i = 0; !error && i < update->function_count; i++)
+		error = check_function(&update->functions[i]);
 	return error ? error : check_pairs(update);
 }
 
@@ -248,6 +264,17 @@ static enum cpd_error group_of_wire(const Cpd__Group *from, struct group *to)
 	return copy_text(to->name, sizeof(to->name), from->name);
 }
 
+static enum cpd_error function_of_wire(const Cpd__FunctionCertificate *from, struct function_certificate *to)
+{
+	enum cpd_error error = copy_key(to->signing_key, &from->signing_key);
+
+	to->number = from->number;
+	to->node = from->node;
+	to->not_after_s = from->not_after_s;
+	to->is_revoked = from->revoked;
+	return error ? error : copy_text(to->function, sizeof(to->function), from->function);
+}
+
 /* Fills *out; on error the caller clears it. */
 static enum cpd_error update_of_wire(const Cpd__DirectoryUpdate *from, struct directory_update *out)
 {
@@ -255,12 +282,13 @@ static enum cpd_error update_of_wire(const Cpd__DirectoryUpdate *from, struct di
 
 	out->number = from->number;
 	out->created_s = from->created_s;
-	if (too_many(from->n_certificates, from->n_revocations, from->n_groups))
+	if (too_many(from->n_certificates, from->n_revocations, from->n_groups, from->n_functions))
 		return CPD_ERR_TOO_LARGE;
 	out->certificates = calloc(from->n_certificates + 1, sizeof(*out->certificates));
 	out->revocations = calloc(from->n_revocations + 1, sizeof(*out->revocations));
 	out->groups = calloc(from->n_groups + 1, sizeof(*out->groups));
-	if (!out->certificates || !out->revocations || !out->groups)
+	out->functions = calloc(from->n_functions + 1, sizeof(*out->functions));
+	if (!out->certificates || !out->revocations || !out->groups || !out->functions)
 		return CPD_ERR_NOMEM;
 	for (size_t i = 0; !error && i < from->n_certificates; i++)
 		error = certificate_of_wire(from->certificates[i], &out->certificates[out->certificate_count++]);
@@ -268,6 +296,8 @@ static enum cpd_error update_of_wire(const Cpd__DirectoryUpdate *from, struct di
 		error = revocation_of_wire(from->revocations[i], &out->revocations[out->revocation_count++]);
 	for (size_t i = 0; !error && i < from->n_groups; i++)
 		error = group_of_wire(from->groups[i], &out->groups[out->group_count++]);
+	for (size_t i = 0; !error && i < from->n_functions; i++)
+		error = function_of_wire(from->functions[i], &out->functions[out->function_count++]);
 	return error ? error : check_update(out);
 }
 
@@ -352,12 +382,25 @@ static void group_to_wire(const struct group *from, Cpd__Group *to)
 	to->members = from->members;
 }
 
+static void function_to_wire(const struct function_certificate *from, Cpd__FunctionCertificate *to)
+{
+	cpd__function_certificate__init(to);
+	to->number = from->number;
+	to->node = from->node;
+	to->function = text_of(from->function);
+	to->signing_key = bytes_of(from->signing_key);
+	to->has_not_after_s = from->not_after_s != 0;
+	to->not_after_s = from->not_after_s;
+	to->has_revoked = to->revoked = from->is_revoked;
+}
+
 /* The wire structs of one update and the pointers to them. */
 struct wire_update {
 	Cpd__DirectoryUpdate update;
 	Cpd__Certificate *certificates, **certificate_pointers;
 	Cpd__Revocation *revocations, **revocation_pointers;
 	Cpd__Group *groups, **group_pointers;
+	Cpd__FunctionCertificate *functions, **function_pointers;
 };
 
 static void wire_update_clear(struct wire_update *wire)
@@ -368,6 +411,8 @@ static void wire_update_clear(struct wire_update *wire)
 	free(wire->revocation_pointers);
 	free(wire->groups);
 	free(wire->group_pointers);
+	free(wire->functions);
+	free(wire->function_pointers);
 }
 
 static enum cpd_error wire_update_fill(const struct directory_update *from, struct wire_update *to)
@@ -379,7 +424,9 @@ static enum cpd_error wire_update_fill(const struct directory_update *from, stru
 	to->revocation_pointers = calloc(from->revocation_count + 1, sizeof(*to->revocation_pointers));
 	to->groups = calloc(from->group_count + 1, sizeof(*to->groups));
 	to->group_pointers = calloc(from->group_count + 1, sizeof(*to->group_pointers));
-	if (!to->certificates || !to->certificate_pointers || !to->revocations || !to->revocation_pointers ||
+	to->functions = calloc(from->function_count + 1, sizeof(*to->functions));
+	to->function_pointers = calloc(from->function_count + 1, sizeof(*to->function_pointers));
+	if (!to->functions || !to->function_pointers || !to->certificates || !to->certificate_pointers || !to->revocations || !to->revocation_pointers ||
 	    !to->groups || !to->group_pointers)
 		return CPD_ERR_NOMEM;
 	for (size_t i = 0; i < from->certificate_count; i++) {
@@ -394,6 +441,12 @@ static enum cpd_error wire_update_fill(const struct directory_update *from, stru
 		group_to_wire(&from->groups[i], &to->groups[i]);
 		to->group_pointers[i] = &to->groups[i];
 	}
+	for (size_t i = 0; i < from->function_count; i++) {
+		function_to_wire(&from->functions[i], &to->functions[i]);
+		to->function_pointers[i] = &to->functions[i];
+	}
+	to->update.n_functions = from->function_count;
+	to->update.functions = to->function_pointers;
 	to->update.number = from->number;
 	to->update.created_s = from->created_s;
 	to->update.n_certificates = from->certificate_count;

@@ -21,6 +21,7 @@ struct kind {
 	unsigned from_roles;          /* ROLE_BITs that may author it */
 	unsigned to_roles;            /* ROLE_BITs it may be addressed to */
 	bool has_body;                /* the body's schema is known to this version */
+	unsigned releases;            /* persons who must have signed it, each with a key of their own; 0: none need to */
 };
 
 /* NULL when this version does not know the kind. */

@@ -24,6 +24,7 @@
 #define LIMIT_LEAVES 2057        /* ceil(LIMIT_LARGE_BODY / LIMIT_LEAF) */
 #define LIMIT_TREE_DEPTH 12      /* ceil(log2(LIMIT_LEAVES)) */
 /* Signatures on one message: origin, two persons, and room. Each costs a verification. */
+#define LIMIT_RELEASES 4
 #define LIMIT_SIGNATURES 4
 /* Explicit addressees; more is a group. */
 #define LIMIT_DESTINATION_NODES 64

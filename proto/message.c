@@ -286,6 +286,22 @@ static enum cpd_error signatures_from_wire(const Cpd__Envelope *wire, struct mes
 	return CPD_OK;
 }
 
+static enum cpd_error releases_from_wire(const Cpd__Envelope *wire, struct message *out)
+{
+	if (wire->n_releases > LIMIT_RELEASES)
+		return CPD_ERR_TOO_LARGE;
+	for (size_t i = 0; i < wire->n_releases; i++) {
+		if (wire->releases[i]->signature.len != SIGNATURE_LEN)
+			return CPD_ERR_MALFORMED;
+		if (wire->releases[i]->function == 0)
+			return CPD_ERR_RANGE;
+		out->releases[i].function = wire->releases[i]->function;
+		memcpy(out->releases[i].bytes, wire->releases[i]->signature.data, SIGNATURE_LEN);
+	}
+	out->release_count = wire->n_releases;
+	return CPD_OK;
+}
+
 enum cpd_error message_decode(struct slice bytes, struct message *out)
 {
 	struct arena arena;
@@ -299,6 +315,8 @@ enum cpd_error message_decode(struct slice bytes, struct message *out)
 	error = wire_unpack(&cpd__envelope__descriptor, bytes, &arena, &wire);
 	if (!error)
 		error = signatures_from_wire(wire, out);
+	if (!error)
+		error = releases_from_wire(wire, out);
 	arena_clear(&arena);
 	if (!error) {
 		out->bytes = bytes;
@@ -405,16 +423,17 @@ enum cpd_error message_encode_signed(const struct header *header, uint8_t *buf, 
 	return wire_pack(&wire.base, buf, LIMIT_ENVELOPE, len);
 }
 
-enum cpd_error message_encode_envelope(struct slice signed_bytes, uint32_t origin,
-    const struct message_signature *signatures, size_t count, uint8_t *buf, size_t *len)
+enum cpd_error message_encode_released(struct slice signed_bytes, uint32_t origin, const struct message_signature *signatures,
+    size_t count, const struct message_release *releases, size_t release_count, uint8_t *buf, size_t *len)
 {
 	Cpd__Envelope wire = CPD__ENVELOPE__INIT;
 	Cpd__Signature rows[LIMIT_SIGNATURES], *pointers[LIMIT_SIGNATURES];
+	Cpd__Release persons[LIMIT_RELEASES], *person_pointers[LIMIT_RELEASES];
 
 	*len = 0;
 	if (count == 0)
 		return CPD_ERR_MISSING;
-	if (count > LIMIT_SIGNATURES)
+	if (count > LIMIT_SIGNATURES || release_count > LIMIT_RELEASES)
 		return CPD_ERR_TOO_LARGE;
 	for (size_t i = 0; i < count; i++) {
 		if (signatures[i].signer == 0 || signatures[i].key_number == 0)
@@ -430,5 +449,21 @@ enum cpd_error message_encode_envelope(struct slice signed_bytes, uint32_t origi
 	wire.signed_ = wire_bytes(signed_bytes);
 	wire.signatures = pointers;
 	wire.n_signatures = count;
+	for (size_t i = 0; i < release_count; i++) {
+		if (releases[i].function == 0)
+			return CPD_ERR_RANGE;
+		cpd__release__init(&persons[i]);
+		persons[i].function = releases[i].function;
+		persons[i].signature = wire_bytes((struct slice){ releases[i].bytes, SIGNATURE_LEN });
+		person_pointers[i] = &persons[i];
+	}
+	wire.releases = person_pointers;
+	wire.n_releases = release_count;
 	return wire_pack(&wire.base, buf, LIMIT_ENVELOPE, len);
+}
+
+enum cpd_error message_encode_envelope(struct slice signed_bytes, uint32_t origin,
+    const struct message_signature *signatures, size_t count, uint8_t *buf, size_t *len)
+{
+	return message_encode_released(signed_bytes, origin, signatures, count, NULL, 0, buf, len);
 }

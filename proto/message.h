@@ -59,12 +59,17 @@ struct message_signature {
 	uint8_t bytes[64];
 };
 
+/* A person's signature, over the same bytes (PROTOCOL.md section 4.7). */
+struct message_release { uint32_t function; uint8_t bytes[64]; };
+
 /* A decoded envelope. Owns nothing: everything leads into `bytes`, which must outlive it. */
 struct message {
 	struct slice bytes;              /* the encoded Envelope, exactly as it came */
 	struct slice signed_bytes;       /* Envelope.signed inside it */
 	struct message_signature signatures[LIMIT_SIGNATURES];
 	size_t signature_count;
+	struct message_release releases[LIMIT_RELEASES];
+	size_t release_count;
 	struct header header;
 };
 
@@ -80,6 +85,9 @@ MUST_CHECK enum cpd_error message_encode_signed(const struct header *header, uin
 /* Puts signed bytes and signatures (signer equal to `origin`: omitted) into an Envelope. */
 MUST_CHECK enum cpd_error message_encode_envelope(struct slice signed_bytes, uint32_t origin,
     const struct message_signature *signatures, size_t count, uint8_t *buf, size_t *len);
+/* The same with releases of persons beside them. */
+MUST_CHECK enum cpd_error message_encode_released(struct slice signed_bytes, uint32_t origin, const struct message_signature *signatures,
+    size_t count, const struct message_release *releases, size_t release_count, uint8_t *buf, size_t *len);
 
 /* What holds for every header, authored or received: no zero in the id, some destination and none
  * twice, bounds of limits.h, a body or a large one, references whole, author in good text.

@@ -15,6 +15,7 @@ from cpdpy.debian import require  # noqa: E402
 
 require()
 from cpdpy import bodies, rules, tree  # noqa: E402
+from nacl.signing import SigningKey  # noqa: E402
 from cpdpy.crypto import sign  # noqa: E402
 from cpdpy.link import Breach  # noqa: E402
 from cpdpy.node import Identity, Node, now_s  # noqa: E402
@@ -116,6 +117,18 @@ def record(purpose, content, seed=SEEDS[str(CP)]):
     return pb.SignedRecord(signed=content, signature=sign(seed, purpose, "nl", content)).SerializeToString()
 
 
+def released(sequence, *persons):
+    """A bulletin of the desk; persons: (number of the function, seed)."""
+    out = pb.MessageItem.FromString(item(sequence, DESK, kind=7, body=pb.Bulletin(
+        bulletin=1, version=1, title="x", core="x", do_this="x", valid_from_ms=1, valid_to_ms=2, next_update_ms=1, urgency=1, severity=1,
+        certainty=1, area=["VR09"], authority="x").SerializeToString()))
+    envelope = pb.Envelope.FromString(out.envelope)
+    for function, seed in persons:
+        envelope.releases.add(function=function, signature=sign(seed, "message", "nl", envelope.signed))
+    out.envelope = envelope.SerializeToString()
+    return out.SerializeToString()
+
+
 def update(number, **fields):
     return record("directory", pb.DirectoryUpdate(number=number, created_s=1, **fields).SerializeToString(), SEEDS["authority"])
 
@@ -171,6 +184,22 @@ def messages():
     check("after the last word of a revoked key: suspect", [one["suspect"] for one in node.inbox()[-2:]] == [False, True])
     bench.take(Item.DIRECTORY, update(3, revocations=[pb.Revocation(node=CP)]))
     refused("a key of which nothing is trusted", Reason.REVOKED, item(62))
+    one, two = bytes([1]) * 32, bytes([2]) * 32
+    functions = [pb.FunctionCertificate(number=number, node=DESK, function="f", signing_key=SigningKey(seed).verify_key.encode())
+                 for number, seed in ((1, one), (2, two), (3, one))]
+    desk = pb.Certificate(node=DESK, role=3, name="desk", signing_key=SigningKey(SEEDS[str(DESK)]).verify_key.encode(), sealing_key=bytes([7]) * 32,
+                          transport_key=bytes([8]) * 32)
+    bench.take(Item.DIRECTORY, update(4, certificates=[desk]))
+    refused("a bulletin before its people are known", Reason.UNKNOWN_SIGNER, released(70, (1, one), (2, two)))
+    bench.take(Item.DIRECTORY, update(5, functions=functions))
+    refused("a bulletin that nobody released", Reason.ROLE, released(70))
+    refused("a bulletin that one person released", Reason.ROLE, released(70, (1, one)))
+    refused("a bulletin that one person released under two numbers", Reason.ROLE, released(70, (1, one), (3, one)))
+    refused("a release with another's key", Reason.BAD_SIGNATURE, released(70, (1, one), (2, one)))
+    check("a bulletin that two people released", bench.take(Item.MESSAGE, released(70, (1, one), (2, two))) is None and node.inbox()[-1]["kind"] == 7)
+    functions[1].revoked = True
+    bench.take(Item.DIRECTORY, update(6, functions=functions[1:2]))
+    refused("a bulletin that a revoked function released", Reason.REVOKED, released(71, (1, one), (2, two)))
     bench.end()
 
 

@@ -9,6 +9,7 @@
 #include "crypto/region.h"
 #include "proto/message.h"
 #include "test/unit/kind_table.h"
+#include "test/unit/persons.h"
 #include "test/unit/scratch.h"
 
 #define KIND_LATER 9000 /* of a later version */
@@ -42,6 +43,14 @@ static void world_begin(struct world *world)
 		assert_int_equal(identity_install(world->roles[role], (uint32_t)role + 1, 1, authority_anchor(world->authority)), CPD_OK);
 		certify(world, role, NULL, 0);
 	}
+	/* Two people at each, for what wants to be released. */
+	for (uint32_t node = 1; node <= TABLE_ROLES; node++)
+		for (uint32_t i = 0; i < 2; i++) {
+			struct function_certificate function = function_of(2 * node + i, node, (char)('a' + i));
+
+			person_certify(world->directory, &function);
+		}
+	world->updates = directory_version(world->directory);
 }
 
 static void world_end(struct world *world)
@@ -59,13 +68,17 @@ static enum cpd_error judged(const struct world *world, size_t role, message_kin
 	struct header header = { .id = { (uint32_t)role + 1, 1, 1 }, .nodes = { 99 }, .node_count = 1, .kind = kind,
 		.closing_level = LEVEL_DELIVERED, .created_s = 1000, .lifetime_s = 3600, .body = { body, sizeof(body) } };
 	struct message_signature signature = { .signer = (uint32_t)role + 1, .key_number = 1 };
+	struct message_release releases[LIMIT_RELEASES];
 	struct slice bytes = { content, 0 };
 	struct verified_message verified;
 	size_t len;
 
 	assert_int_equal(message_encode_signed(&header, content, &bytes.len), CPD_OK);
 	assert_int_equal(sign_bytes(world->roles[role], SIGN_MESSAGE, bytes, signature.bytes), CPD_OK);
-	assert_int_equal(message_encode_envelope(bytes, header.id.origin, &signature, 1, envelope, &len), CPD_OK);
+	for (uint32_t i = 0; kind_find(kind) && i < kind_find(kind)->releases; i++)
+		releases[i] = release_by(2 * header.id.origin + i, (char)('a' + i), bytes);
+	assert_int_equal(message_encode_released(bytes, header.id.origin, &signature, 1, releases,
+	    kind_find(kind) ? kind_find(kind)->releases : 0, envelope, &len), CPD_OK);
 	return verify_message(world->directory, "nl", (struct slice){ envelope, len }, &verified);
 }
 

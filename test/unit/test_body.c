@@ -39,6 +39,7 @@ static Cpd__NspStatus status;
 static Cpd__SituationReport report;
 static Cpd__EmergencyCall call;
 static Cpd__EmergencyProgress progress;
+static Cpd__Bulletin bulletin;
 static Cpd__Instruction instruction;
 static Cpd__Text note;
 static char long_text[LIMIT_TEXT + 16];
@@ -123,6 +124,7 @@ static void set_up_report(void)
 
 static int set_up(void **state)
 {
+	static char *area[2];
 	(void)state;
 	set_up_parts();
 	set_up_status();
@@ -147,6 +149,23 @@ static int set_up(void **state)
 	instruction.why = text("Verdeling van brandstof");
 	instruction.by_when_ms = 5000;
 	instruction.required_level = CPD__REQUIRED_LEVEL__REQUIRED_DONE;
+	area[0] = text("GM0344");
+	area[1] = text("VR09");
+	cpd__bulletin__init(&bulletin);
+	bulletin.bulletin = 3;
+	bulletin.version = 1;
+	bulletin.title = text("Geen stroom tot vannacht");
+	bulletin.core = text("De stroom is uit in heel Utrecht.");
+	bulletin.do_this = text("Blijf binnen.\nKijk naar uw buren om.");
+	bulletin.valid_from_ms = 5000;
+	bulletin.valid_to_ms = 9000;
+	bulletin.next_update_ms = 8000;
+	bulletin.urgency = CPD__URGENCY__IMMEDIATE;
+	bulletin.severity = CPD__SEVERITY__SEVERE;
+	bulletin.certainty = CPD__ALERT_CERTAINTY__OBSERVED;
+	bulletin.area = area;
+	bulletin.n_area = 2;
+	bulletin.authority = text("burgemeester van Utrecht");
 	cpd__text__init(&note);
 	note.text = text("Zijn jullie er nog?");
 	memset(long_text, 'x', sizeof(long_text) - 1);
@@ -160,6 +179,7 @@ static const struct { message_kind kind; ProtobufCMessage *message; } bodies[] =
 	{ CPD__KIND__KIND_EMERGENCY_PROGRESS, &progress.base },
 	{ CPD__KIND__KIND_INSTRUCTION, &instruction.base },
 	{ CPD__KIND__KIND_TEXT, &note.base },
+	{ CPD__KIND__KIND_BULLETIN, &bulletin.base },
 };
 #define BODY_COUNT (sizeof(bodies) / sizeof(bodies[0]))
 

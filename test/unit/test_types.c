@@ -200,7 +200,7 @@ static void every_kind_of_the_schema_has_its_row(void **state)
 		assert_ptr_equal(kind_at(number - 1), kind);
 		assert_true(kind->lifetime_s >= LIMIT_LIFETIME_MIN_S && kind->lifetime_s <= LIMIT_LIFETIME_MAX_S);
 		assert_true(kind->from_roles && kind->to_roles && kind->dutch[0]);
-		assert_int_equal(kind->has_body, number <= CPD__KIND__KIND_TEXT);
+		assert_int_equal(kind->has_body, number <= CPD__KIND__KIND_BULLETIN);
 	}
 	assert_null(kind_at(descriptor->n_values - 1));
 	assert_null(kind_find(9999));

@@ -11,6 +11,7 @@ from .strict import Malformed, decode
 
 Kind = namedtuple("Kind", "number name precedence life_s closes state senders receivers body")
 FLASH, IMMEDIATE, PRIORITY, ROUTINE = 3, 2, 1, 0
+BULLETIN = 7  # two people release it: section 4.7
 PRECEDENCES = ("ROUTINE", "PRIORITY", "IMMEDIATE", "FLASH")
 DELIVERED, READ, ACCEPTED, DONE = 1, 2, 3, 4  # closing levels, as in the flags
 HOUR, DAY = 3600, 86400
@@ -25,7 +26,7 @@ KINDS = {row[0]: Kind(*row) for row in (
     (4, "emergency-progress", IMMEDIATE, 3 * DAY, DELIVERED, False, LEADERS, ("nsp", "cp"), "EmergencyProgress"),
     (5, "instruction", PRIORITY, 3 * DAY, ACCEPTED, False, LEADERS, ("nsp", "cp", "partner"), "Instruction"),
     (6, "text", ROUTINE, 3 * DAY, DELIVERED, False, ANY, ANY, "Text"),
-    (7, "bulletin", PRIORITY, 3 * DAY, DELIVERED, False, ("desk",), ANY, None),
+    (7, "bulletin", PRIORITY, 3 * DAY, DELIVERED, False, ("desk",), ANY, "Bulletin"),
     (8, "question", PRIORITY, DAY, DELIVERED, False, LEADERS, ANY, None),
     (9, "answer", PRIORITY, DAY, DELIVERED, False, ANY, LEADERS, None),
     (10, "question-tally", ROUTINE, DAY, DELIVERED, False, ("nsp",), LEADERS, None),
@@ -73,10 +74,13 @@ BOUNDS = {
     "EmergencyProgress": {"text": LINES, "expected_ms": TIME},
     "Instruction": {"number": REPORT, "on_behalf_of": "64†", "what": TEXT, "why": TEXT, "by_when_ms": TIME, "report_back_ms": TIME,
                     "basis": LINES},
+    "Bulletin": {"bulletin": REPORT, "version": REPORT, "title": "80†", "core": "280†¶", "do_this": "280†¶", "detail": "2000¶",
+                 "radio_text": "2000¶", "valid_from_ms": TIME, "valid_to_ms": TIME, "next_update_ms": TIME, "categories": "32†", "area": "8†",
+                 "authority": "64†", "audience": "80", "language": "32"},
     "Text": {"text": TEXT, "subject": "80"},
     "Local": {"key": "32†", "value": LINES},
 }
-LISTS = {"services": 32, "skills": 32, "supplies": 32, "bearers": 32, "local": 16, "bottlenecks": 3, "needs": 3, "equipment": 8}
+LISTS = {"services": 32, "skills": 32, "supplies": 32, "bearers": 32, "local": 16, "bottlenecks": 3, "needs": 3, "equipment": 8, "categories": 8, "area": 32}
 
 
 def _bound(where, bound, value):
@@ -108,6 +112,10 @@ def _check(body):
         need(body.from_ms < body.to_ms, "from_ms, to_ms")
         _bound("from_ms", TIME, body.from_ms)
         _bound("to_ms", TIME, body.to_ms)
+    elif name == "Bulletin":
+        need(body.valid_from_ms < body.valid_to_ms, "valid_from_ms, valid_to_ms")
+        need(len(body.area) >= 1, "no area")
+        need(len((body.radio_text or "").split()) <= 150, "radio_text")
     elif name == "EmergencyCall":
         need(not body.has("postcode") or re.fullmatch(r"\d{4}[A-Z]{2}", body.postcode, re.ASCII), "postcode")
         need(body.has("latitude_e5") == body.has("longitude_e5"), "half a place")

@@ -18,6 +18,7 @@ class Directory:
         self.certificates = {}  # (node, key number): (number of the update, Certificate)
         self.revocations = {}   # (node, key number): (number of the update, Revocation)
         self.groups = {}        # (group, version): (number of the update, Group)
+        self.functions = {}     # number: (number of the update, FunctionCertificate)
         self.version = 0
 
     def read(self, data):
@@ -31,7 +32,8 @@ class Directory:
         self.records[update.number] = data
         for table, words in ((self.certificates, [((one.node, one.key_number), one) for one in update.certificates]),
                              (self.revocations, [((one.node, one.key_number), one) for one in update.revocations]),
-                             (self.groups, [((one.number, one.version), one) for one in update.groups])):
+                             (self.groups, [((one.number, one.version), one) for one in update.groups]),
+                             (self.functions, [(one.number, one) for one in update.functions])):
             for key, word in words:
                 if key not in table or table[key][0] < update.number:
                     table[key] = (update.number, word)
@@ -57,6 +59,9 @@ class Directory:
         """The record of the update in which this certificate came, or None."""
         found = self.certificates.get((node, key_number))
         return self.records[found[0]] if found else None
+
+    def function(self, number):
+        return self.functions.get(number, (0, None))[1]
 
     def is_for(self, node, kind):
         keys = [key for number, key in self.certificates if number == node]

@@ -222,7 +222,23 @@ class Node:
                 suspect = True
             if signer == message.origin and one is first and not self.directory.may_author(certificate, message.kind):
                 return Reason.ROLE, False
-        return None, suspect
+        return self._judge_releases(envelope, message), suspect
+
+    def _judge_releases(self, envelope, message):
+        """A reason or None: section 4.7."""
+        keys = []
+        for one in envelope.releases:
+            person = self.directory.function(one.function)
+            if person is None:
+                return Reason.UNKNOWN_SIGNER
+            if not verify(person.signing_key, "message", self.network, envelope.signed, one.signature):
+                return Reason.BAD_SIGNATURE
+            if person.revoked:
+                return Reason.REVOKED
+            if person.node != message.origin or (person.not_after_s and message.created_s > person.not_after_s) or person.signing_key in keys:
+                return Reason.ROLE
+            keys.append(person.signing_key)
+        return Reason.ROLE if message.kind == bodies.BULLETIN and len(keys) < 2 else None
 
     def _destinations(self, message):
         """Nodes, then members of its groups, each once; None when a version of a group is not held."""

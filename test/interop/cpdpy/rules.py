@@ -34,6 +34,9 @@ def envelope(data):
     need(len(data) <= ENVELOPE, "an envelope too large")
     out = decode("Envelope", data)
     need(1 <= len(out.signatures) <= 4, "no signature, or more than four")
+    need(len(out.releases) <= 4, "more than four releases")
+    for one in out.releases:
+        need(one.function and len(one.signature) == 64, "a release")
     for one in out.signatures:
         need(len(one.signature) == 64 and one.key_number, "a signature of another length, or key number 0")
         need(not one.has("signer") or one.signer, "signer 0")
@@ -136,18 +139,21 @@ def update(data):
     need(len(data) <= 16384, "an update too large")
     out = decode("DirectoryUpdate", data)
     need(out.number, "number 0")
-    need(len(out.certificates) + len(out.revocations) + len(out.groups) <= 512, "too many entries")
+    need(len(out.certificates) + len(out.revocations) + len(out.groups) + len(out.functions) <= 512, "too many entries")
     for one in out.certificates:
         certificate(one)
     for one in out.revocations:
         need(one.node and one.key_number, "revocation of 0")
         one_line(one.reason, 80, "reason", empty=True)
+    for one in out.functions:
+        need(one.number and one.node and len(one.signing_key) == 32, "function")
+        one_line(one.function, 64, "function")
     for one in out.groups:
         need(one.number and one.version and len(one.members) <= 1024, "group")
         one_line(one.name, 80, "name")
         distinct(one.members, "members")
     for words in ([(one.node, one.key_number) for one in out.certificates], [(one.node, one.key_number) for one in out.revocations],
-                  [(one.number, one.version) for one in out.groups]):
+                  [(one.number, one.version) for one in out.groups], [one.number for one in out.functions]):
         need(len(set(words)) == len(words), "two words on one thing")
     return out
 
