@@ -96,7 +96,7 @@ def usage_errors_are_exit_2_and_name_what_is_nearest(_):
     expect(run("inbox", "--unread=1"), 2, "takes no value")
     expect(run("inbox", "--limit", "1", "--limit", "2"), 2, "given twice")
     expect(run("send", "txet", "--to", "1"), 2, "did you mean text?")
-    expect(run("send", "bulletin", "--to", "1"), 2, "cannot write a bulletin")
+    expect(run("send", "question", "--to", "1"), 2, "cannot write a question")
     expect(run("send", "text", "--text", "x"), 2, "--to")
     expect(run("send", "text", "--to", "1", "--txet", "x"), 2, "did you mean --text?")
     expect(run("send", "nsp-status", "--to", "1", "--phase", "OPNE"), 2, "--phase", "SETTING_UP")
