@@ -47,7 +47,7 @@ DAEMON_C  := $(addprefix daemon/,$(addsuffix .c,\
              address api api_admin api_check api_courier api_events api_guard api_journal api_message api_metrics api_order api_sealed api_self api_status bearer_call \
              bearer_router bearer_selftest bearer_zmq body_json clock config config_show credentials log main node node_author node_courier node_courier_write \
              node_directory node_effects node_gather node_journal node_links node_load node_query \
-             node_claim node_reissue node_retention node_seal node_send node_stall node_turn node_updates send_window verify_pool zap zmq_pump))
+             node_claim node_reissue node_retention node_seal node_send node_space node_stall node_turn node_updates send_window space_watch verify_pool zap zmq_pump))
 CPCTL_C   := $(addprefix daemon/cpctl/,$(addsuffix .c,\
              act arguments backup check claim client clock conf courier directory doctor doctor_local export fields file help inbox main node output owner passphrase path program \
              progress queue region registry restore send show status stick trace verbs watch))

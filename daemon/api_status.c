@@ -135,6 +135,17 @@ static json_t *missing_to_json(const struct directory *directory)
 	return list;
 }
 
+/* Precedences that are refused, or that will be soon. */
+static json_t *space_to_json(const struct api *api, enum space_state state)
+{
+	json_t *list = json_array();
+
+	for (int p = PRECEDENCE_COUNT - 1; list && p >= 0; p--)
+		if (node_space(api->node, (enum precedence)p) == state)
+			json_array_append_new(list, json_string(precedence_name((enum precedence)p)));
+	return list;
+}
+
 void api_status(struct api *api, struct evhttp_request *request)
 {
 	const struct certificate *own = directory_certificate(node_directory(api->node), node_self(api->node));
@@ -153,7 +164,7 @@ void api_status(struct api *api, struct evhttp_request *request)
 	node_counters(api->node, &counters);
 	store_space(node_store(api->node), &space);
 	node_inbox(api->node, &inbox_total, &inbox_unread);
-	api_reply(request, 200, json_pack("{s:{s:I,s:s,s:s,s:s,s:I,s:I,s:s},s:o,s:{s:o,s:s},s:{s:I,s:I,s:I},s:{s:I,s:o},s:o,s:o,s:o,s:{s:I,s:I},s:{s:I,s:I,s:I,s:I,s:I}}",
+	api_reply(request, 200, json_pack("{s:{s:I,s:s,s:s,s:s,s:I,s:I,s:s},s:o,s:{s:o,s:s},s:{s:I,s:I,s:I,s:o,s:o},s:{s:I,s:o},s:o,s:o,s:o,s:{s:I,s:I},s:{s:I,s:I,s:I,s:I,s:I}}",
 	    "node", "number", (json_int_t)node_self(api->node), "name", own ? own->name : "",
 	    "role", node_role_name(api->config->role), "region", anchor ? anchor->region : "",
 	    "epoch", (json_int_t)identity_epoch(node_identity(api->node)), "claim", (json_int_t)node_claim(api->node), "version", CPD_VERSION,
@@ -161,6 +172,7 @@ void api_status(struct api *api, struct evhttp_request *request)
 	    "clock", "time", json_time(now.wall_ms), "quality", qualities[now.quality & 3],
 	    "store", "used_bytes", (json_int_t)space.used_bytes, "limit_bytes", (json_int_t)space.limit_bytes,
 	    "messages", (json_int_t)store_count(node_store(api->node), TABLE_CUSTODY),
+	    "refuses", space_to_json(api, SPACE_REFUSES), "filling", space_to_json(api, SPACE_FILLING),
 	    "directory", "version", (json_int_t)directory_version(node_directory(api->node)),
 	    "missing", missing_to_json(node_directory(api->node)),
 	    "links", links_to_json(api, &now), "unrouted", queue_to_json(&unrouted), "nsps", nsps_to_json(api, &now),

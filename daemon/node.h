@@ -14,6 +14,7 @@
 #include "crypto/identity.h"
 #include "daemon/config.h"
 #include "daemon/relay/relay.h"
+#include "daemon/space_watch.h"
 #include "proto/sealed.h"
 #include "store/store.h"
 
@@ -147,6 +148,8 @@ struct node_counters {
 	uint64_t events[JOURNAL_COUNT];        /* journal lines of each kind */
 	struct { uint64_t buckets[NODE_COMMIT_BOUNDS + 1], sum_us; } commit;
 };
+/* What was last told of each precedence's room in the store. */
+enum space_state node_space(const struct node *node, enum precedence precedence);
 void node_counters(const struct node *node, struct node_counters *out);
 /* How much is under way at this moment. */
 struct node_gauges { unsigned turns_in_flight; size_t verifications, works_waiting; uint32_t epoch; };

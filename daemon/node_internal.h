@@ -9,7 +9,7 @@
  * node_journal.c  journal rows, listeners       node_reissue.c  the same words under a new id
  * node_retention.c what nobody needs any more goes    node_courier*.c files on a stick (node_courier.h)
  * node_claim.c    one live copy of an identity (node_claim.h)    node_seal.c   sealed parts (node_seal.h)
- * node_stall.c    queues that stand still (node_stall.h)
+ * node_stall.c    queues that stand still (node_stall.h)         node_space.c   room in the store (node_space.h)
  */
 #ifndef CPD_NODE_INTERNAL_H
 #define CPD_NODE_INTERNAL_H
@@ -45,8 +45,6 @@ void gather_drop_links(struct node *node);
 /* node_turn.c */
 void turn_run(struct node *node);
 bool turn_may_run(struct node *node);                  /* false: it waits for the writer */
-/* Space for `more` bytes of this precedence, over all that is under way? */
-bool turn_admits(struct node *node, enum precedence precedence, size_t more);
 void turn_complete(struct node *node);                 /* what the store has told */
 MUST_CHECK enum cpd_error turn_commit_held(struct node *node); /* now, waiting for the disk: at the end */
 void turns_drop(struct node *node, enum cpd_error error, const char *why);

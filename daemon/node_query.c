@@ -136,6 +136,11 @@ bool node_presence(struct node *node, uint32_t number, struct presence *out, int
 	return true;
 }
 
+enum space_state node_space(const struct node *node, enum precedence precedence)
+{
+	return node->space.states[precedence];
+}
+
 void node_counters(const struct node *node, struct node_counters *out)
 {
 	*out = node->counters;

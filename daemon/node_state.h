@@ -8,6 +8,7 @@
 #include "daemon/clock.h"
 #include "daemon/node.h"
 #include "daemon/node_claim.h"
+#include "daemon/node_space.h"
 #include "daemon/node_stall.h"
 #include "daemon/node_work.h"
 #include "daemon/relay/map.h"
@@ -143,6 +144,7 @@ struct node {
 	struct { node_listener *listener; void *context; } listeners[NODE_LISTENERS];
 	size_t listener_count;
 	struct node_counters counters;
+	struct space_watch space;
 	uint64_t watched_turn, watched_progress;        /* node_is_advancing */
 	uint64_t pool_progress; int64_t pool_still_ms;  /* node_health */
 };

@@ -353,11 +353,6 @@ static enum cpd_error body_held(struct node *node, const struct header *header, 
 	return CPD_OK;
 }
 
-bool turn_admits(struct node *node, enum precedence precedence, size_t more)
-{
-	return store_admits_more(node->store, precedence, node->turn_bytes + (node->held ? node->held->bytes : 0) + more);
-}
-
 static enum cpd_error decide_leaf(struct node *node, struct work *work, const struct moment *now)
 {
 	struct relay_event *event = &work->event;
@@ -770,6 +765,7 @@ void turn_complete(struct node *node)
 	}
 	if (!is_moved || node->rebuild_why)
 		return;
+	space_look(node);
 	send_fill_all(node);
 	if (work_is_ready(node) || node->raise_epoch || ((node->idle.first || node->purge_count) && !node->in_flight))
 		node_wake(node);

@@ -80,10 +80,14 @@ static void look_at_store(struct doctor *doctor, const json_t *status, const jso
 	double used = (double)json_number(store, "used_bytes"), limit = (double)json_number(store, "limit_bytes");
 	double percent = limit > 0 ? 100 * used / limit : 0;
 	int64_t aside = json_number(self, "quarantine");
+	const json_t *refuses = json_object_get(store, "refuses"), *filling = json_object_get(store, "filling");
+	const enum finding finding = json_array_size(refuses) ? FINDING_FAIL : json_array_size(filling) ? FINDING_WARN : FINDING_OK;
+	/* The lowest are refused first: the highest of these says all. */
+	const char *highest = json_string_value(json_array_get(finding == FINDING_FAIL ? refuses : filling, 0));
 
-	doctor_add(doctor, percent >= 88 ? FINDING_FAIL : percent >= 60 ? FINDING_WARN : FINDING_OK, "store",
-	    percent >= 60 ? "space comes back when links are up; or raise [store] limit_mib and restart. The lowest precedence is refused first" : "",
-	    "%.1f of %.0f MiB used (%.0f %%)", used / 1048576, limit / 1048576, percent);
+	doctor_add(doctor, finding, "store", finding ? "space comes back when links are up; or free disk space, or raise [store] limit_mib and restart. The lowest precedence is refused first" : "",
+	    "%.1f of %.0f MiB used (%.0f %%)%s%s", used / 1048576, limit / 1048576, percent, finding == FINDING_OK ? "" : finding == FINDING_FAIL ?
+	    "; no room for what is not above " : "; soon no room for what is not above ", highest ? highest : "");
 	if (aside)
 		doctor_add(doctor, FINDING_WARN, "damaged records", "look at the disk (smartctl -a, dmesg); then stop cpd and run cpd --check-store --repair",
 		    "%lld set aside", (long long)aside);

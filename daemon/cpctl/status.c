@@ -27,6 +27,20 @@ static void print_directory(const json_t *directory)
 	putchar('\n');
 }
 
+/* "refused here now: ROUTINE, PRIORITY"; nothing when none is. */
+static void print_room(const char *what, enum colour in, const json_t *list)
+{
+	const json_t *precedence;
+	size_t index;
+
+	if (!json_array_size(list))
+		return;
+	printf("%s             %s", colour(in), what);
+	json_array_foreach((json_t *)(uintptr_t)list, index, precedence)
+		printf("%s%s", index ? ", " : "", json_string_value(precedence));
+	printf("%s\n", colour(COLOUR_NONE));
+}
+
 static void print_node(const json_t *status)
 {
 	const json_t *node = json_object_get(status, "node"), *clock = json_object_get(status, "clock");
@@ -48,6 +62,8 @@ static void print_node(const json_t *status)
 	    is_trusted ? quality : "not sure: set it, or wait for GNSS or NTP", is_trusted ? "" : colour(COLOUR_NONE));
 	printf("  store      %.1f of %.0f MiB (%s%.0f %%%s), %lld messages\n", used / 1048576, limit / 1048576, percent < 60 ? "" : colour(COLOUR_WARNING),
 	    percent, percent < 60 ? "" : colour(COLOUR_NONE), (long long)json_number(store, "messages"));
+	print_room("refused here now: ", COLOUR_BAD, json_object_get(store, "refuses"));
+	print_room("soon refused here: ", COLOUR_WARNING, json_object_get(store, "filling"));
 	printf("  inbox      %lld messages, %lld unread\n", (long long)json_number(inbox, "total"), (long long)json_number(inbox, "unread"));
 	print_directory(json_object_get(status, "directory"));
 }

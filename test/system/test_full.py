@@ -1,10 +1,11 @@
 #!/usr/bin/env python3
 """A store that fills up: the lowest precedence is refused first and in words, a FLASH is taken long after that, nothing
 that was taken is dropped, and when there is room again all goes on. At an author and at a receiver."""
+import json
 import sys
 from concurrent.futures import ThreadPoolExecutor
 
-from harness import Refused, test_region, wait_for
+from harness import Refused, cpctl, test_region, wait_for
 
 CP, NSP = 901, 344003
 WORDS = "x" * 1900
@@ -47,6 +48,17 @@ def limit_store(node, mebibytes):
         out.write(f"\n[store]\nlimit_mib = {mebibytes}\n")
 
 
+def told(node, event):
+    """For which precedences the log tells this, in order."""
+    words = [line.split() for line in node.log_tail(1000000).splitlines() if f"event={event}" in line]
+    return [word.partition("=")[2] for line in words for word in line if word.startswith("precedence=")]
+
+
+def doctor(node):
+    done = cpctl("--socket", node.socket, "--json", "doctor", "--config", node.conf, check=False)
+    return next(one for one in json.loads(done.stdout)["checks"] if one["name"] == "store")
+
+
 def full(checks, region):
     cp = region.add(CP, "cp", "Coordinatiepunt Utrecht")
     nsp = region.add(NSP, "nsp", "Lombok", "GM0344")
@@ -60,9 +72,23 @@ def full(checks, region):
     wire.cut()
     wait_for("link down", lambda: not nsp.link_is_up(CP), 120)
 
-    ledger = fill(nsp, CP, "ROUTINE")
+    at = 0
+    while not told(nsp, "store-filling"):
+        assert at < MANY and send(nsp, CP, "PRIORITY", 300000 + at) is not None
+        at += 1
+    ledger = {m["id"] for m in nsp.outbox()}
+    store = nsp.get("/v1/status")["store"]
+    checks.check("it is told before anything is refused: in the log", told(nsp, "store-filling") == ["ROUTINE"] and not told(nsp, "store-refuses"))
+    checks.check("at four fifths of what ROUTINE may use", 0.47 <= store["used_bytes"] / store["limit_bytes"] < 0.6, store)
+    checks.check("in the status", store["filling"] == ["ROUTINE"] and not store["refuses"] and "soon refused here: ROUTINE" in cpctl("--socket", nsp.socket, "status").stdout, store)
+    checks.check("by the doctor", doctor(nsp)["state"] == "warn" and "ROUTINE" in doctor(nsp)["text"], doctor(nsp))
+    ledger |= fill(nsp, CP, "ROUTINE")
     error = refusal(nsp, CP, "ROUTINE")
     checks.check("ROUTINE is refused, with what to do", error and error["code"] == "store-full" and error["remedy"], error)
+    store = nsp.get("/v1/status")["store"]
+    checks.check("the first refusal is told, once", told(nsp, "store-refuses") == ["ROUTINE"], told(nsp, "store-refuses"))
+    checks.check("in the status too", store["refuses"] == ["ROUTINE"] and "refused here now: ROUTINE" in cpctl("--socket", nsp.socket, "status").stdout, store)
+    checks.check("and by the doctor", doctor(nsp)["state"] == "fail" and "ROUTINE" in doctor(nsp)["text"], doctor(nsp))
     checks.check("PRIORITY is taken when ROUTINE is not", send(nsp, CP, "PRIORITY", 100001) is not None)
     for precedence in ("PRIORITY", "IMMEDIATE"):
         taken = fill(nsp, CP, precedence)
@@ -75,6 +101,10 @@ def full(checks, region):
     store = nsp.get("/v1/status")["store"]
     print(f"figure: {len(ledger)} messages waiting, {store['used_bytes'] * 100 // store['limit_bytes']} % of {store['limit_bytes'] >> 20} MiB used", flush=True)
 
+    checks.check("each precedence was told before it was refused, each once", told(nsp, "store-filling") == ["ROUTINE", "PRIORITY", "IMMEDIATE"]
+                 or told(nsp, "store-filling") == ["ROUTINE", "PRIORITY", "IMMEDIATE", "FLASH"], told(nsp, "store-filling"))
+    checks.check("and each refusal", told(nsp, "store-refuses") == ["ROUTINE", "PRIORITY", "IMMEDIATE"], told(nsp, "store-refuses"))
+
     nsp.kill()
     nsp.start()
     wire.restore()
@@ -85,6 +115,8 @@ def full(checks, region):
                  f"{len(came)} {len(set(came))} {len(ledger)}")
     wait_for("room for ROUTINE", lambda: refusal(nsp, CP, "ROUTINE") is None, 180)
     checks.check("when its grace is over the author has room again", True)
+    wait_for("the word of it", lambda: not nsp.get("/v1/status")["store"]["refuses"], 60)
+    checks.check("which is told", "ROUTINE" in told(nsp, "store-has-room"), told(nsp, "store-has-room"))
 
     # ---- the receiver is the full one
     used = cp.get("/v1/status")["store"]["used_bytes"]
