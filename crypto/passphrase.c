@@ -72,8 +72,10 @@ static bool parse(const char *text, size_t len, struct sealed *out)
 static uint8_t *stretch(const struct sealed *sealed, struct slice passphrase)
 {
 	uint8_t *key = secret_new(KEY_LEN);
+	/* an empty one may be NULL, which libsodium's declaration forbids */
+	const char *text = passphrase.len ? (const char *)passphrase.data : "";
 
-	if (key && crypto_pwhash_argon2id(key, KEY_LEN, (const char *)passphrase.data, passphrase.len, sealed->salt, sealed->ops, sealed->mem,
+	if (key && crypto_pwhash_argon2id(key, KEY_LEN, text, passphrase.len, sealed->salt, sealed->ops, sealed->mem,
 	    crypto_pwhash_argon2id_ALG_ARGON2ID13)) {
 		secret_free(key);
 		key = NULL;
