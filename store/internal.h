@@ -163,7 +163,9 @@ MUST_CHECK enum cpd_error store_open_as(const struct store_options *options, con
 MUST_CHECK enum cpd_error store_downgrade_as(const struct store_options *options, const struct migrations *migrations, uint64_t schema, const char **problem);
 
 /* ---- file.c */
-/* Makes the folder, takes its lock, and looks whether the data file can be mapped at all. */
+/* The size of a page, and which of the two metas, at 0 and at that size, are metas. `bytes`: the begin of the file. */
+size_t file_metas(const uint8_t *bytes, size_t size, bool is_sound[2]);
+/* Makes the folder, takes its lock, and looks whether the data file can be read. */
 MUST_CHECK enum cpd_error file_claim(struct store *store, bool *is_new, const char **problem);
 /* A new, empty data file: sound as soon as it has its name. */
 MUST_CHECK enum cpd_error file_make(const struct store *store, size_t map_bytes, const char **problem);
@@ -184,19 +186,26 @@ bool copy_gives_way(struct store *store);
 enum { PAGES_UNKNOWN = -1, PAGES_TABLES = -2, PAGES_FREE = -3 };
 /* A row of the table, or of one that its sum must tell (PAGES_UNKNOWN). The value as it lies there, with its sum. */
 typedef void pages_visit(void *context, int table, const uint8_t *key, size_t key_len, const uint8_t *data, size_t len);
+#define PAGES_META 152
 struct pages {
 	const uint8_t *bytes, *meta;              /* of the whole file, mapped; borrowed */
 	size_t size, page_bytes;
 	uint64_t count;                           /* pages, by the meta */
+	uint8_t made[PAGES_META];                 /* a meta with the roots that pages_find found */
+	bool is_found;
 	uint8_t *state;                           /* of each page: not seen, live or free */
 	uint16_t *room;                           /* of the page at hand */
 	uint64_t damaged, tables, unknown;        /* places that are wrong; tables with names that we know, and others */
+	uint64_t newest;                          /* the newest commit that the list of free pages tells of */
 	bool free_is_broken;
 	pages_visit *visit;                       /* may be NULL */
 	void *context;
 };
 /* meta: 0 or 1. False: no memory. */
 bool pages_open(struct pages *pages, const uint8_t *bytes, size_t size, size_t page_bytes, int meta);
+/* Without believing a meta: looks through all pages for the roots of the newest state that is there whole: then the walk is
+ * clean, and every page belongs to it or is free. *is_whole false: the best of what is left, or nothing at all. */
+bool pages_find(struct pages *pages, const uint8_t *bytes, size_t size, size_t page_bytes, bool *is_whole);
 void pages_close(struct pages *pages);
 /* How many places are wrong; 0: LMDB may open it. Visits every row that can be reached, once. */
 uint64_t pages_walk(struct pages *pages);

@@ -151,6 +151,8 @@ static void tree_of(struct pages *pages, const uint8_t *db, int table)
 
 	if (root != NO_ROOT)
 		tree_walk(pages, &tree, root, 1, (struct key){ NULL, 0 }, (struct key){ NULL, 0 });
+	if (pages->is_found && table <= PAGES_TABLES)
+		return; /* the counts were in the meta */
 	if (flags != (table == PAGES_FREE ? MDB_INTEGERKEY : 0u) || take(db + 6, 2) != tree.depth || take(db + 8, 8) != tree.branches ||
 	    take(db + 16, 8) != tree.leaves || take(db + 24, 8) != tree.overflows || take(db + 32, 8) != tree.entries)
 		damage(pages);
@@ -165,10 +167,11 @@ static void free_row(struct pages *pages, const struct node *node)
 		damage(pages);
 		return;
 	}
+	pages->newest = take(node->key.bytes, 8) > pages->newest ? take(node->key.bytes, 8) : pages->newest;
 	for (uint64_t i = 1; i <= count; i++, before = page) {
 		page = take(node->data + 8 * i, 8);
-		if (page >= before || !page_claim(pages, page, 1, FREE))
-			damage(pages);
+		if (page >= before || (!page_claim(pages, page, 1, FREE) && !(pages->is_found && page >= pages->count)))
+			damage(pages); /* found, in a file that was cut off: what is free behind its end is no matter */
 	}
 }
 
@@ -291,13 +294,19 @@ static void orphans(struct pages *pages)
 	}
 }
 
+static bool pages_begin(struct pages *pages)
+{
+	pages->state = calloc(1, pages->count);
+	pages->room = calloc(pages->page_bytes / 2, sizeof(*pages->room));
+	if (pages->state && pages->room)
+		return true;
+	pages_close(pages);
+	return false;
+}
+
 bool pages_open(struct pages *pages, const uint8_t *bytes, size_t size, size_t page_bytes, int meta)
 {
-	memset(pages, 0, sizeof(*pages));
-	pages->bytes = bytes;
-	pages->size = size;
-	pages->page_bytes = page_bytes;
-	pages->meta = bytes + page_bytes * (size_t)meta;
+	*pages = (struct pages){ .bytes = bytes, .size = size, .page_bytes = page_bytes, .meta = bytes + page_bytes * (size_t)meta };
 	pages->count = take(pages->meta + META_LAST, 8);
 	/* A last page behind the file's end: the meta is broken, or the file is cut off. What the file holds is then the bound: a
 	 * changed bit here must not ask for gigabytes, or for a walk over billions of pages that are not there. */
@@ -306,12 +315,7 @@ bool pages_open(struct pages *pages, const uint8_t *bytes, size_t size, size_t p
 		pages->count = size / page_bytes - 1;
 	}
 	pages->count++;
-	pages->state = calloc(1, pages->count);
-	pages->room = calloc(page_bytes / 2, sizeof(*pages->room));
-	if (pages->state && pages->room)
-		return true;
-	pages_close(pages);
-	return false;
+	return pages_begin(pages);
 }
 
 void pages_close(struct pages *pages)
@@ -343,4 +347,158 @@ bool pages_newest(const uint8_t *bytes, size_t page_bytes, int *newest)
 
 	*newest = second > first;
 	return (first == 0 && second == 0) || (first % 2 == 0 && second % 2 == 1 && (first + 1 == second || second + 1 == first));
+}
+
+/* ---- without metas
+ *
+ * A commit copies each page that it changes, up to the roots, and writes the roots' numbers into a meta. It frees the pages
+ * that were copied, under its own number: so the list of free pages with the greatest number is of the newest commit, and names
+ * every page that is of another one. What it does not name is that commit's: among it the page with the table of tables. */
+
+#define FREE_ROOTS 16          /* candidates kept */
+#define TABLE_ROOTS 8
+
+struct free_root { uint64_t page, newest; unsigned level; };
+
+static bool is_free_leaf(const struct pages *pages, const uint8_t *page, size_t keys, uint64_t *newest)
+{
+	const uint8_t *list;
+	struct node node;
+
+	for (size_t i = 0; i < keys; i++) {
+		if (!node_read(pages, page, i, true, &node) || node.key.len != 8 || node.flags & N_TABLE || node.len < 8)
+			return false;
+		list = node.flags & N_BIG ? page_at(pages, take(node.data, 8)) : node.data;
+		if (list && node.flags & N_BIG)
+			list = take(list + 10, 2) == P_OVERFLOW ? list + HEAD : NULL;
+		if (!list || take(list, 8) > node.len / 8 - 1)
+			return false;
+		*newest = take(node.key.bytes, 8);
+	}
+	return keys > 0;
+}
+
+/* Whether a list of free pages may begin here; from a branch down its last child. */
+static bool is_free_root(const struct pages *pages, uint64_t number, struct free_root *out)
+{
+	struct node node;
+	unsigned flags;
+	size_t keys;
+
+	*out = (struct free_root){ .page = number };
+	for (; out->level < DEPTH_MAX; out->level++) {
+		const uint8_t *page = page_at(pages, number);
+
+		if (!page || !page_head(pages, page, number, &flags, &keys))
+			return false;
+		if (flags & P_LEAF)
+			return is_free_leaf(pages, page, keys, &out->newest);
+		if (!node_read(pages, page, keys - 1, false, &node))
+			return false;
+		number = node.child;
+	}
+	return false;
+}
+
+/* The newest first, and of one number the highest: the others are its children. */
+static size_t free_roots(const struct pages *pages, struct free_root out[FREE_ROOTS])
+{
+	struct free_root root;
+	size_t count = 0, at;
+
+	for (uint64_t number = 2; number < pages->count; number++) {
+		if (!is_free_root(pages, number, &root))
+			continue;
+		for (at = count; at > 0 && (out[at - 1].newest < root.newest || (out[at - 1].newest == root.newest && out[at - 1].level < root.level)); at--)
+			;
+		if (at == FREE_ROOTS)
+			continue;
+		count += count < FREE_ROOTS;
+		memmove(&out[at + 1], &out[at], (count - 1 - at) * sizeof(*out));
+		out[at] = root;
+	}
+	return count;
+}
+
+static bool is_table_root(const struct pages *pages, uint64_t number)
+{
+	const uint8_t *page = page_at(pages, number);
+	struct node node;
+	unsigned flags;
+	size_t keys;
+
+	if (!page || !page_head(pages, page, number, &flags, &keys) || !(flags & P_LEAF))
+		return false;
+	for (size_t i = 0; i < keys; i++)
+		if (!node_read(pages, page, i, true, &node) || node.flags != N_TABLE || node.len != DB_BYTES)
+			return false;
+	return true;
+}
+
+static void roots_set(struct pages *pages, uint64_t tables, uint64_t frees)
+{
+	memset(pages->state, 0, pages->count);
+	pages->damaged = pages->tables = pages->unknown = pages->newest = 0;
+	pages->free_is_broken = false;
+	memcpy(pages->made + META_DBS + 40, &frees, 8);
+	memcpy(pages->made + META_DBS + DB_BYTES + 40, &tables, 8);
+}
+
+/* The page behind the last one that is of the state walked; 0: one before it belongs to nothing. */
+static uint64_t state_end(const struct pages *pages)
+{
+	uint64_t end = pages->count;
+
+	while (end > 2 && pages->state[end - 1] == UNSEEN)
+		end--;
+	return memchr(pages->state + 2, UNSEEN, end - 2) ? 0 : end;
+}
+
+bool pages_find(struct pages *pages, const uint8_t *bytes, size_t size, size_t page_bytes, bool *is_whole)
+{
+	struct free_root frees[FREE_ROOTS + 1];
+	uint64_t tables[TABLE_ROOTS], best_tables = NO_ROOT, best_free = NO_ROOT, least = UINT64_MAX, end;
+	size_t free_count, table_count;
+
+	*is_whole = false;
+	*pages = (struct pages){ .bytes = bytes, .size = size, .page_bytes = page_bytes, .count = size / page_bytes, .is_found = true };
+	if (pages->count < 3)
+		pages->count = 3; /* nothing to find */
+	if (!pages_begin(pages))
+		return false;
+	pages->meta = pages->made;
+	free_count = free_roots(pages, frees);
+	frees[free_count++] = (struct free_root){ .page = NO_ROOT }; /* nothing was freed yet */
+	for (size_t i = 0; i < free_count; i++) {
+		roots_set(pages, NO_ROOT, frees[i].page);
+		pages_walk(pages);
+		if (pages->damaged)
+			continue;
+		if (best_free == NO_ROOT)
+			best_free = frees[i].page;
+		table_count = 0;
+		for (uint64_t number = 2; number < pages->count && table_count < TABLE_ROOTS; number++)
+			if (pages->state[number] == UNSEEN && is_table_root(pages, number))
+				tables[table_count++] = number;
+		for (size_t j = 0; j < table_count; j++) {
+			roots_set(pages, tables[j], frees[i].page);
+			pages_walk(pages);
+			end = pages->damaged || !pages->tables ? 0 : state_end(pages);
+			if (end) {
+				roots_set(pages, tables[j], frees[i].page);
+				pages->count = end;
+				*is_whole = true;
+				return true;
+			}
+			if (frees[i].page == best_free && pages->damaged < least) {
+				least = pages->damaged;
+				best_tables = tables[j];
+			}
+		}
+	}
+	/* Without a list of free pages nothing tells a row from an old copy of it, or from one that was deleted. */
+	if (best_free == NO_ROOT)
+		pages->count = 2;
+	roots_set(pages, best_free == NO_ROOT ? NO_ROOT : best_tables, best_free);
+	return true;
 }

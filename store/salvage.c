@@ -60,9 +60,20 @@ static bool salvage_wants(struct salvage *salvage, int table, const MDB_val *key
 	return !is_name(key, "epoch");
 }
 
+/* Whether a sound row of this key is there already: it was reached from the root, and counts. */
+static bool salvage_has(struct salvage *salvage, int table, MDB_val *key)
+{
+	struct slice value;
+	MDB_val raw;
+
+	return !mdb_get(salvage->txn, salvage->fresh.tables[table], key, &raw) &&
+	    !store_row_open(&salvage->fresh, (enum store_table)table, key, &raw, &salvage->scratch, &value);
+}
+
 static void salvage_row(void *context, int table, const uint8_t *key_bytes, size_t key_len, const uint8_t *data, size_t len)
 {
 	struct salvage *salvage = context;
+	const bool is_orphan = table < 0;
 	const int from = table < 0 ? 0 : table, to = table < 0 ? TABLE_COUNT : table + 1;
 	MDB_val key = { key_len, (void *)(uintptr_t)key_bytes }, raw = { len, (void *)(uintptr_t)data };
 	enum cpd_error error = CPD_ERR_DAMAGED;
@@ -80,7 +91,7 @@ static void salvage_row(void *context, int table, const uint8_t *key_bytes, size
 	/* A damaged one goes along under its key: the check sets it aside and tells its id. */
 	if (salvage->rc || table < 0 || (!error && !salvage_wants(salvage, table, &key, value)))
 		return;
-	salvage->rc = mdb_put(salvage->txn, salvage->fresh.tables[table], &key, &raw, error ? MDB_NOOVERWRITE : 0);
+	salvage->rc = mdb_put(salvage->txn, salvage->fresh.tables[table], &key, &raw, error || (is_orphan && salvage_has(salvage, table, &key)) ? MDB_NOOVERWRITE : 0);
 	if (salvage->rc == MDB_KEYEXIST)
 		salvage->rc = 0;
 	salvage->saved += !error;
@@ -162,25 +173,41 @@ static enum cpd_error salvage_into(struct store *store, struct pages *pages, uin
 	else if (salvage.is_newer)
 		*problem = file_problem("the store in %s is damaged, and has a newer schema than this cpd knows: start the cpd that wrote it", store->path);
 	else
-		*problem = file_problem("the store in %s is damaged, and nothing can be read of it; restore the store from a backup, or move the folder "
-		    "aside to start an empty one", store->path);
+		*problem = file_problem("the store in %s is no store, or is damaged and nothing can be read of it; restore it from a backup (cpctl restore), or move "
+		    "the folder aside to start an empty one: what neighbours and addressees hold comes again from them", store->path);
 	return rc ? store_lmdb_error(rc) : CPD_ERR_DAMAGED;
 }
 
-/* The meta whose tables are there; the newer one when both are. */
-static int salvage_choose(const uint8_t *bytes, size_t size, size_t page_bytes, int newest)
+/* Opens `pages` on what is worth most: of two metas that are such, the one whose tables are there, the newer one when both
+ * are. Otherwise the newest state that is whole, told by a meta or found among the pages; then a meta with tables. */
+static bool salvage_choose(struct pages *pages, const uint8_t *bytes, size_t size, size_t page_bytes, const bool is_sound[2], int newest)
 {
-	uint64_t tables[2] = { 0, 0 };
-	struct pages pages;
+	uint64_t tables[2] = { 0, 0 }, commit[2] = { 0, 0 }, damaged[2] = { 1, 1 };
+	bool is_whole, takes_found;
+	int meta;
 
-	for (int meta = 0; meta < 2; meta++) {
-		if (!pages_open(&pages, bytes, size, page_bytes, meta))
+	for (meta = 0; meta < 2; meta++) {
+		if (!is_sound[meta])
 			continue;
-		pages_walk(&pages);
-		tables[meta] = pages.tables;
-		pages_close(&pages);
+		if (!pages_open(pages, bytes, size, page_bytes, meta))
+			return false;
+		damaged[meta] = pages_walk(pages);
+		tables[meta] = pages->tables;
+		commit[meta] = pages->newest;
+		pages_close(pages);
 	}
-	return tables[newest] > 0 || tables[!newest] == 0 ? newest : !newest;
+	meta = tables[newest] > 0 || tables[!newest] == 0 ? newest : !newest;
+	if (is_sound[0] && is_sound[1] && tables[meta] > 0)
+		return pages_open(pages, bytes, size, page_bytes, meta);
+	if (!pages_find(pages, bytes, size, page_bytes, &is_whole))
+		return false;
+	takes_found = !tables[meta];
+	if (is_whole) {
+		pages_walk(pages);
+		takes_found = damaged[meta] || commit[meta] < pages->newest;
+	}
+	pages_close(pages);
+	return takes_found ? pages_find(pages, bytes, size, page_bytes, &is_whole) : pages_open(pages, bytes, size, page_bytes, meta);
 }
 
 /* ---- the file `unclosed`: how many in a row did not close; not synced, for it is only a hint */
@@ -233,11 +260,11 @@ enum cpd_error salvage_check(struct store *store, const struct store_options *op
 	uint64_t damaged, saved = 0;
 	char path[4096], line[256];
 	struct pages pages;
-	uint32_t page_bytes;
+	size_t page_bytes;
 	uint8_t *bytes;
 	struct stat st;
-	int fd, newest;
-	bool is_told;
+	int fd, newest = 0;
+	bool is_sound[2];
 	const unsigned ends = salvage_opened(store);
 
 	*is_salvaged = false;
@@ -250,28 +277,31 @@ enum cpd_error salvage_check(struct store *store, const struct store_options *op
 			close(fd);
 		return CPD_ERR_IO;
 	}
-	if (st.st_size > ALWAYS_BYTES && ends < ENDS_BEFORE_WALK && !store->read_only) {
-		close(fd);
-		return CPD_OK;
-	}
 	bytes = mmap(NULL, (size_t)st.st_size, PROT_READ, MAP_SHARED, fd, 0);
 	close(fd);
 	if (bytes == MAP_FAILED)
 		return CPD_ERR_NOMEM;
-	memcpy(&page_bytes, bytes + META_PAGE_BYTES, sizeof(page_bytes)); /* file_claim has looked at it */
-	is_told = pages_newest(bytes, page_bytes, &newest);
-	if (!pages_open(&pages, bytes, (size_t)st.st_size, page_bytes, newest)) {
+	page_bytes = file_metas(bytes, (size_t)st.st_size, is_sound);
+	damaged = !is_sound[0] + !is_sound[1] + ((size_t)st.st_size < 2 * page_bytes);
+	if (!damaged && st.st_size > ALWAYS_BYTES && ends < ENDS_BEFORE_WALK && !store->read_only) {
 		munmap(bytes, (size_t)st.st_size);
-		return CPD_ERR_NOMEM;
+		return CPD_OK;
 	}
-	damaged = pages_walk(&pages) + !is_told;
-	pages_close(&pages);
+	if (!damaged) {
+		damaged = !pages_newest(bytes, page_bytes, &newest);
+		if (!pages_open(&pages, bytes, (size_t)st.st_size, page_bytes, newest)) {
+			munmap(bytes, (size_t)st.st_size);
+			return CPD_ERR_NOMEM;
+		}
+		damaged += pages_walk(&pages);
+		pages_close(&pages);
+	}
 	if (damaged && store->read_only) {
 		*problem = file_problem("the store in %s has %llu damaged places among its pages; start cpd on it, or check it with --repair: both "
 		    "save what can be read", store->path, (unsigned long long)damaged);
 		error = CPD_ERR_DAMAGED;
 	} else if (damaged) {
-		if (!pages_open(&pages, bytes, (size_t)st.st_size, page_bytes, salvage_choose(bytes, (size_t)st.st_size, page_bytes, newest)))
+		if (!salvage_choose(&pages, bytes, (size_t)st.st_size, page_bytes, is_sound, newest))
 			error = CPD_ERR_NOMEM;
 		else
 			error = salvage_into(store, &pages, newest_schema, path, &saved, problem);

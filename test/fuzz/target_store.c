@@ -380,19 +380,24 @@ void run_pages(struct slice input)
 	size_t len;
 	uint8_t *bytes = image_changed(&input, &len), *exact = realloc(bytes, len);
 	struct visit visit = { .file = { exact, len } };
+	bool is_whole = false;
 	int newest;
 
 	FUZZ_CHECK(exact);
 	(void)pages_newest(exact, PAGE, &newest);
 	FUZZ_CHECK(newest == 0 || newest == 1);
-	for (int meta = 0; meta < 2; meta++) {
-		FUZZ_CHECK(pages_open(&pages, exact, len, PAGE, meta));
+	for (int meta = 0; meta < 3; meta++) {
+		if (meta < 2)
+			FUZZ_CHECK(pages_open(&pages, exact, len, PAGE, meta));
+		else
+			FUZZ_CHECK(pages_find(&pages, exact, len, PAGE, &is_whole));
 		pages.visit = visit_row;
 		pages.context = &visit;
 		visit.rows = 0;
 		pages_walk(&pages);
 		/* Each page is taken once, so there cannot be more rows than nodes fit. */
 		FUZZ_CHECK(visit.rows <= len / 8);
+		FUZZ_CHECK(meta < 2 || !is_whole || pages.damaged == 0);
 		pages_close(&pages);
 	}
 	free(exact);
