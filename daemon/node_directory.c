@@ -64,6 +64,7 @@ enum cpd_error directory_decide(struct node *node, struct turn *turn, struct wor
 void directory_committed(struct node *node, struct work *work)
 {
 	struct directory_update *update = &work->result->directory;
+	const uint32_t number = update->number;
 	struct relay_event event = { .type = RELAY_DIRECTORY };
 	enum cpd_error error;
 
@@ -80,8 +81,8 @@ void directory_committed(struct node *node, struct work *work)
 	work_answer(work, CPD_OK, NULL, NULL, error == CPD_ERR_EXISTS);
 	for (size_t i = 0; i < node->link_count; i++) {
 		link_directory_changed(node->links[i]->link, directory_version(node->directory));
-		if (node->links[i]->revoking_sent >= update->number)
-			node->links[i]->revoking_sent = update->number - 1;     /* it filled a gap that later ones had passed */
+		if (node->links[i]->revoking_sent >= number)
+			node->links[i]->revoking_sent = number - 1;     /* it filled a gap that later ones had passed */
 	}
 	bearer_zmq_roster_changed(node->bearer);
 	directory_calls(node);
