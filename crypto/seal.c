@@ -86,15 +86,14 @@ enum cpd_error seal_part_with(const struct header *header, const char *network, 
 }
 
 enum cpd_error seal_part(const struct header *header, const char *network, uint32_t audience,
-    const struct certificate *const *readers, size_t reader_count, struct slice content, uint8_t *buf, size_t *len)
+    const struct certificate *const *readers, size_t reader_count, struct slice content, uint8_t content_key[32], uint8_t *buf, size_t *len)
 {
-	uint8_t content_key[32], ephemeral_secret[32];
+	uint8_t ephemeral_secret[32];
 	enum cpd_error error;
 
-	randombytes_buf(content_key, sizeof(content_key));
+	randombytes_buf(content_key, KEY_LEN);
 	randombytes_buf(ephemeral_secret, sizeof(ephemeral_secret));
 	error = seal_part_with(header, network, audience, readers, reader_count, content, content_key, ephemeral_secret, buf, len);
-	sodium_memzero(content_key, sizeof(content_key));
 	sodium_memzero(ephemeral_secret, sizeof(ephemeral_secret));
 	return error;
 }

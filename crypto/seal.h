@@ -13,10 +13,10 @@
 #include "proto/sealed.h"
 
 /* An encoded SealedPart for the message of `header` (id, kind and destinations are looked at). readers: certificates, ascending by
- * node, the origin's own among them or it cannot serve one that got a new key. buf holds LIMIT_SEALED_PART.
+ * node. content_key: the key that was made, which opens the content (the origin keeps it, wrapped); the caller wipes it. buf holds LIMIT_SEALED_PART.
  * RANGE (readers; a sealing key of which nobody has the secret), TOO_LARGE. */
 MUST_CHECK enum cpd_error seal_part(const struct header *header, const char *network, uint32_t audience,
-    const struct certificate *const *readers, size_t reader_count, struct slice content, uint8_t *buf, size_t *len);
+    const struct certificate *const *readers, size_t reader_count, struct slice content, uint8_t content_key[32], uint8_t *buf, size_t *len);
 /* The same with keys of the caller's choice, of 32 bytes, for byte vectors only: a content key may seal once. */
 MUST_CHECK enum cpd_error seal_part_with(const struct header *header, const char *network, uint32_t audience,
     const struct certificate *const *readers, size_t reader_count, struct slice content, const uint8_t content_key[32],

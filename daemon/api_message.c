@@ -28,7 +28,7 @@ enum cpd_error api_load(struct api *api, const struct message_id *id, struct cus
 	free(record);
 	if (error)
 		return error;
-	error = store_get(node_store(api->node), TABLE_ENVELOPES, &key, bytes, &len);
+	error = node_envelope(api->node, id, bytes, &len);
 	if (!error && message_decode((struct slice){ *bytes, len }, message)) {
 		free(*bytes);
 		*bytes = NULL;

@@ -77,7 +77,8 @@ bool api_read_personal(struct evhttp_request *request, const json_t *personal, s
 
 static json_t *part_to_json(struct api *api, const struct header *header, size_t i, uint8_t *content)
 {
-	static const char *const states[] = { [UNSEALED_OPEN] = "for-this-node", [UNSEALED_OTHERS] = "for-others", [UNSEALED_OLD_KEY] = "old-key", [UNSEALED_DAMAGED] = "damaged" };
+	static const char *const states[] = { [UNSEALED_OPEN] = "for-this-node", [UNSEALED_OTHERS] = "for-others", [UNSEALED_OLD_KEY] = "old-key", [UNSEALED_DAMAGED] = "damaged",
+		[UNSEALED_ERASED] = "erased" };
 	struct unsealed opened = { .content = content };
 	const char *name = "unknown";
 	json_t *readers = json_array(), *json;

@@ -354,6 +354,8 @@ static const struct key keys[] = {
 	SECONDS("copy_doubt_s", copy_doubt_ms, 1, 86400),
 	{ "tuning", "stall_s", set_seconds, PLACE(stall_ms), 2, 86400 },
 	{ "sealing", "escalation", set_nodes, PLACE(escalation), 0, 0 },
+	{ "sealing", "keep_s", set_seconds, PLACE(sealed_keep_ms), 1, 315360000 },
+	{ "sealing", "period_s", set_seconds, PLACE(sealed_period_ms), 1, 2592000 },
 	{ "log", "level", set_level, PLACE(log_level), 0, 0 },
 };
 #define KEY_COUNT (sizeof(keys) / sizeof(keys[0]))
@@ -636,6 +638,8 @@ static bool fill_defaults(struct config *config)
 	config->store_limit_mib = 2048;
 	memcpy(config->clock_quality, "auto", sizeof("auto"));
 	config->time_scale = 1;
+	config->sealed_keep_ms = INT64_C(7776000000);
+	config->sealed_period_ms = 604800000;
 	relay_config_init(&config->timers);
 	config->log_level = LOG_INFO;
 	return config->links && config->routes;

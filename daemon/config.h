@@ -35,6 +35,7 @@ struct config_link {
  *           retry_flash_s, retry_immediate_s, retry_priority_s, retry_routine_s, retry_max_s, reoffer_s,
  *           grace_s, reroute_s, presence_s, refusal_wait_s, copy_doubt_s, stall_s
  * [sealing] escalation = 905, 911 (nodes that a call goes to when no addressee answers: sealed parts are for them too)
+ *           keep_s = 7776000 (90 days: then the key of a period is destroyed), period_s = 604800
  * [log]     level = error | warning | notice | info | debug
  *
  * Addresses are numeric: names are not looked up, the DNS is gone in a crisis.
@@ -50,6 +51,7 @@ struct config {
 	struct relay_route *routes; size_t route_count;    /* owned */
 	char api_socket[300], api_group[33]; /* group "": the daemon's own */
 	char clock_quality[10];
+	int64_t sealed_keep_ms, sealed_period_ms;
 	uint32_t escalation[CONFIG_ESCALATION]; /* ascending; 0: no more */
 	double time_scale;                   /* already applied to timers */
 	struct relay_config timers;          /* only the *_ms fields are used; already divided by time_scale */

@@ -12,6 +12,7 @@
 
 #include "daemon/log.h"
 #include "daemon/node_internal.h"
+#include "daemon/node_vault.h"
 
 int64_t node_ms(struct node *node)
 {
@@ -125,6 +126,7 @@ static void rebuild(struct node *node, bool reopens)
 		work_free(work);
 	node->purge_count = 0;
 	memset(node->bodies, 0, sizeof(node->bodies));
+	memset(&node->erasing, 0, sizeof(node->erasing));
 	relay_free(node->relay);
 	node->relay = NULL;
 	if (reopens) {
@@ -364,6 +366,8 @@ enum cpd_error node_open(struct event_base *base, const struct config *config, s
 	if (!error)
 		error = load_store(node, problem);
 	if (!error)
+		error = records_open(node, problem);
+	if (!error)
 		error = claim_load(node, problem);
 	if (!error)
 		error = load_epoch(node, problem);
@@ -437,6 +441,7 @@ void node_close(struct node *node)
 	journal_clear(node);
 	store_close(node->store);
 	directory_free(node->directory);
+	vault_close(node->vault);
 	identity_free(node->identity);
 	free(node->purges);
 	free(node->cache);

@@ -59,6 +59,7 @@ void node_operate(struct node *node, const struct message_id *id, enum relay_act
 enum unsealed_state {
 	UNSEALED_OPEN,                         /* content is set */
 	UNSEALED_OTHERS,                       /* sealed for other nodes */
+	UNSEALED_ERASED,                       /* of its own: the key of its period was destroyed, or is of another machine */
 	UNSEALED_OLD_KEY,                      /* sealed for an earlier key of this node: its origin seals it again */
 	UNSEALED_DAMAGED                       /* does not hold: changed, or sealed wrong */
 };
@@ -68,7 +69,9 @@ struct unsealed { uint32_t audience; enum unsealed_state state; size_t len; uint
  * or nothing in it is for this node. */
 void node_unseal(struct node *node, const struct message_id *id, node_done *done, void *context);
 /* Part `i` of a message; out->content NULL or of LIMIT_SEALED_CONTENT + SEALED_BLOCK bytes. */
-void node_sealed_part(const struct node *node, const struct header *header, size_t i, struct unsealed *out);
+void node_sealed_part(struct node *node, const struct header *header, size_t i, struct unsealed *out);
+/* The bytes of a message as they came, malloc'ed. NOT_FOUND: not here, or erased. */
+MUST_CHECK enum cpd_error node_envelope(struct node *node, const struct message_id *id, uint8_t **bytes, size_t *len);
 /* A signed directory update from an administrator (cpctl region ...), or from a courier. */
 void node_import_directory(struct node *node, struct slice record, node_done *done, void *context);
 

@@ -277,7 +277,7 @@ static enum cpd_error author(struct node *node, struct turn *turn, struct work *
 		error = seal_request(node, request, &header, &room, why);
 	if (!error)
 		error = author_enter(node, work, &header, now);
-	free(room);
+	error = seal_keep(node, turn, &header, room, error, now);
 	if (!error && key.len)
 		error = author_key_put(turn, key, &header.id);
 	return error ? error : author_answer_later(turn, work, &header.id, false);

@@ -9,6 +9,7 @@
 
 #include "daemon/log.h"
 #include "daemon/node_internal.h"
+#include "daemon/node_vault.h"
 
 #define OWN_SCAN_ROWS 512        /* custody rows read for one part of the answer */
 #define PURGE_ROWS 256           /* rows looked at in one turn */
@@ -97,6 +98,8 @@ static enum cpd_error delete_envelope(struct node *node, struct turn *turn, cons
 	size_t damaged = 0;
 	enum cpd_error error = store_batch_delete(turn->batch, TABLE_ENVELOPES, &key);
 
+	if (!error)
+		error = record_delete_keys(node, turn, &effect->id);
 	if (!error)
 		error = store_scan(node->store, TABLE_LEAVES, &key, key.len, false, LIMIT_LEAVES, leaf_delete, &scan, &damaged);
 	if (error == CPD_ERR_NOT_FOUND)
@@ -349,7 +352,7 @@ static enum cpd_error effect_take(struct node *node, struct turn *turn, const st
 	case EFFECT_DELETE_CUSTODY:
 		return store_batch_delete(batch, TABLE_CUSTODY, &id);
 	case EFFECT_PUT_ENVELOPE:
-		return turn_put(turn, TABLE_ENVELOPES, &id, effect->bytes);
+		return record_put_envelope(node, turn, &effect->id, effect->bytes, now);
 	case EFFECT_DELETE_ENVELOPE:
 		return delete_envelope(node, turn, effect);
 	case EFFECT_PUT_LEAF:

@@ -10,6 +10,7 @@
  * node_retention.c what nobody needs any more goes    node_courier*.c files on a stick (node_courier.h)
  * node_claim.c    one live copy of an identity (node_claim.h)    node_seal.c   sealed parts (node_seal.h)
  * node_stall.c    queues that stand still (node_stall.h)         node_space.c   room in the store (node_space.h)
+ * node_vault.c    what can be erased (node_vault.h)
  */
 #ifndef CPD_NODE_INTERNAL_H
 #define CPD_NODE_INTERNAL_H
@@ -54,8 +55,6 @@ MUST_CHECK enum cpd_error pending_add(struct turn *turn, enum store_table table,
 /* One event through the relay with the facts it needs. */
 MUST_CHECK enum cpd_error turn_event(struct node *node, const struct relay_event *event, const struct moment *now);
 MUST_CHECK enum cpd_error turn_put(struct turn *turn, enum store_table table, const struct store_key *key, struct slice value);
-/* A committed row; a damaged one is moved aside, logged, and is NOT_FOUND. */
-MUST_CHECK enum cpd_error node_load(struct node *node, enum store_table table, const struct store_key *key, uint8_t **value, size_t *len);
 /* The custody record; *out is initialised here. */
 MUST_CHECK enum cpd_error node_load_custody(struct node *node, const struct message_id *id, struct custody *out);
 
@@ -136,6 +135,8 @@ void courier_stop(struct node *node);
 MUST_CHECK enum cpd_error reissue_decide(struct node *node, struct turn *turn, struct work *work, const struct moment *now);
 
 /* node_load.c */
+/* A committed row; a damaged one is moved aside, logged, and is NOT_FOUND; so is an envelope that was erased. */
+MUST_CHECK enum cpd_error node_load(struct node *node, enum store_table table, const struct store_key *key, uint8_t **value, size_t *len);
 MUST_CHECK enum cpd_error load_store(struct node *node, char problem[256]);
 MUST_CHECK enum cpd_error load_number(struct node *node, const char *name, uint64_t *out); /* of the meta table; absent: 0 */
 MUST_CHECK enum cpd_error load_epoch(struct node *node, char problem[256]);

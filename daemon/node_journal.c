@@ -282,6 +282,8 @@ static void log_news(const struct node_news *news, int64_t now_ms)
 		    precedence_name(news->precedence), news->link, news->node, level, reason, number);
 	else if (news->what == JOURNAL_HEAD_SEEN)
 		log_line(LOG_DEBUG, event, "node=%u epoch=%u number=%llu news=%llu", news->node, news->id.epoch, (unsigned long long)news->id.sequence, number);
+	else if (news->what == JOURNAL_ERASED)
+		log_line(LOG_NOTICE, event, "period=%llu news=%llu", (unsigned long long)news->id.sequence - 1, number);
 	else if (news->id.sequence)
 		log_line(priority, event, "msg=%s precedence=%s link=%u node=%u level=%s reason=%s news=%llu", id,
 		    precedence_name(news->precedence), news->link, news->node, level, reason, number);

@@ -83,7 +83,7 @@ enum cpd_error reissue_decide(struct node *node, struct turn *turn, struct work 
 		error = seal_again(node, &message.header, &header, &room);
 	if (!error)
 		error = author_enter(node, work, &header, now);
-	free(room);
+	error = seal_keep(node, turn, &header, room, error, now);
 	if (!error)
 		error = author_key_put(turn, once, &header.id);
 	free(envelope);

@@ -10,6 +10,7 @@
 
 #include "daemon/log.h"
 #include "daemon/node_internal.h"
+#include "daemon/node_vault.h"
 
 #define ROWS 256                 /* rows looked at in one turn */
 #define FORGOTTEN_MAX 32         /* messages that go in one turn */
@@ -22,7 +23,7 @@
 /* Which records are queued is known from the queue alone; a longer one is not read for it: they stay until it is shorter. */
 #define QUEUE_MAX 16384
 
-enum { STEP_RECEIPTS, STEP_KEYS, STEP_INBOX, STEP_END };
+enum { STEP_RECEIPTS, STEP_KEYS, STEP_INBOX, STEP_TABLES, STEP_ERASE = STEP_TABLES, STEP_END };
 
 struct sweep {
 	struct node *node;
@@ -182,14 +183,15 @@ static enum cpd_error marks_move(struct node *node, struct turn *turn, int64_t n
 /* A header may name a class of its own, for which no term is agreed: that stays. So does what cannot be read. */
 static bool has_plain_class(struct node *node, const struct message_id *id)
 {
-	struct store_key key = store_key_id(id);
 	struct message message;
 	uint8_t *envelope;
 	size_t len;
 	bool is_plain;
+	enum cpd_error error;
 
-	if (store_get(node->store, TABLE_ENVELOPES, &key, &envelope, &len))
-		return false;
+	error = node_envelope(node, id, &envelope, &len);
+	if (error)
+		return error == CPD_ERR_NOT_FOUND && has_row(node, TABLE_ENVELOPES, id);   /* erased: the row may follow */
 	is_plain = !message_decode((struct slice){ envelope, len }, &message) && !message.header.retention_class;
 	free(envelope);
 	return is_plain;
@@ -242,8 +244,8 @@ bool retention_is_overdue(struct node *node)
 /* Up to ROWS rows of the table at hand; *is_end: there are no more. */
 static enum cpd_error sweep_table(struct node *node, struct turn *turn, struct sweep *sweep, const struct moment *now, bool *is_end)
 {
-	static const enum store_table tables[STEP_END] = { TABLE_RECEIPTS, TABLE_AUTHORED, TABLE_INBOX };
-	static store_visit *const visits[STEP_END] = { record_visit, key_visit, inbox_visit };
+	static const enum store_table tables[STEP_TABLES] = { TABLE_RECEIPTS, TABLE_AUTHORED, TABLE_INBOX };
+	static store_visit *const visits[STEP_TABLES] = { record_visit, key_visit, inbox_visit };
 	struct retention *at = &node->retention;
 	size_t damaged = 0;
 	enum cpd_error error = CPD_OK;
@@ -277,7 +279,7 @@ enum cpd_error retention_sweep(struct node *node, struct turn *turn, const struc
 		memset(sweep, 0, sizeof(*sweep));
 		sweep->node = node;
 		sweep->now_ms = now->custody_ms;
-		error = sweep_table(node, turn, sweep, now, &is_end);
+		error = at->step == STEP_ERASE ? records_sweep(node, turn, now, &is_end) : sweep_table(node, turn, sweep, now, &is_end);
 		if (!error && is_end) {
 			at->from.len = 0;
 			at->step++;

@@ -5,6 +5,7 @@
  * there, and never in a log, the journal or the store.
  */
 #include "daemon/node_seal.h"
+#include "daemon/node_vault.h"
 
 #include <stdlib.h>
 #include <string.h>
@@ -40,7 +41,7 @@ static enum cpd_error certificates_of(struct node *node, uint32_t audience, cons
 			continue;
 		if (!certificate || directory_revocation(node->directory, certificate->node, certificate->key_number))
 			continue;
-		if (certificate->node != node->self && !is_meant_for(audience, certificate))
+		if (certificate->node == node->self || !is_meant_for(audience, certificate))
 			continue;
 		if (*reader_count == LIMIT_SEALED_READERS)
 			return CPD_ERR_TOO_LARGE;
@@ -49,11 +50,12 @@ static enum cpd_error certificates_of(struct node *node, uint32_t audience, cons
 	return CPD_OK;
 }
 
-/* The addressees that the audience is for, the escalation chain, and this node; ascending. */
+/* The addressees that the audience is for, and the escalation chain; ascending. Not this node: it keeps the content key itself, where it
+ * can be erased. */
 static enum cpd_error readers_of(struct node *node, const struct header *header, uint32_t audience, const struct certificate **readers,
     size_t *reader_count)
 {
-	uint32_t *numbers = calloc(LIMIT_RECIPIENTS + CONFIG_ESCALATION + 1, sizeof(*numbers));
+	uint32_t *numbers = calloc(LIMIT_RECIPIENTS + CONFIG_ESCALATION, sizeof(*numbers));
 	size_t count = 0;
 	enum cpd_error error;
 
@@ -63,7 +65,6 @@ static enum cpd_error readers_of(struct node *node, const struct header *header,
 	error = directory_recipients(node->directory, header, numbers, &count);
 	for (size_t i = 0; i < CONFIG_ESCALATION && node->config->escalation[i]; i++)
 		numbers[count++] = node->config->escalation[i];
-	numbers[count++] = node->self;
 	qsort(numbers, count, sizeof(*numbers), number_order);
 	if (!error)
 		error = certificates_of(node, audience, numbers, count, readers, reader_count);
@@ -76,7 +77,8 @@ static enum cpd_error seal_into(struct node *node, struct header *header, struct
 {
 	uint8_t *buf = room->bytes[header->sealed_count];
 	size_t len;
-	enum cpd_error error = seal_part(header, identity_anchor(node->identity)->network, audience, readers, reader_count, content, buf, &len);
+	enum cpd_error error = seal_part(header, identity_anchor(node->identity)->network, audience, readers, reader_count, content,
+	    room->keys + 32 * header->sealed_count, buf, &len);
 
 	if (!error)
 		header->sealed[header->sealed_count++] = (struct slice){ buf, len };
@@ -99,7 +101,7 @@ enum cpd_error seal_request(struct node *node, const struct author_request *requ
 		error = readers_of(node, header, part->audience, readers, &count);
 		if (error == CPD_ERR_TOO_LARGE)
 			*why = "the personal part would be for more than 64 nodes; address the CP or the meldkamer that is to act";
-		if (!error && count < 2) {
+		if (!error && !count) {
 			*why = part->audience == AUDIENCE_ID_CARE ? "nobody could open what concerns care (address, equipment, health): it is for a desk (meldkamer, GHOR); "
 			    "address one, name one in [sealing] escalation, or leave these fields out" : "nobody could open the personal part: no addressee has a key that is valid";
 			error = CPD_ERR_NOT_FOUND;
@@ -112,6 +114,21 @@ enum cpd_error seal_request(struct node *node, const struct author_request *requ
 
 /* ---------------------------------------------------------------- opening */
 
+/* Of what was written here: with the content key that was kept. */
+static enum cpd_error own_key(struct node *node, const struct header *header, size_t i, uint8_t key[32])
+{
+	uint8_t keys[LIMIT_SEALED_PARTS * 32];
+	size_t count;
+	enum cpd_error error = record_get_keys(node, &header->id, keys, &count);
+
+	if (!error && i >= count)
+		error = CPD_ERR_NOT_FOUND;
+	if (!error)
+		memcpy(key, keys + 32 * i, 32);
+	crypto_wipe(keys, sizeof(keys));
+	return error;
+}
+
 static enum unsealed_state state_of(const struct node *node, const struct sealed_part *part)
 {
 	const size_t place = sealed_part_reader(part, node->self);
@@ -121,8 +138,9 @@ static enum unsealed_state state_of(const struct node *node, const struct sealed
 	return part->readers[place].key_number == identity_key_number(node->identity) ? UNSEALED_OPEN : UNSEALED_OLD_KEY;
 }
 
-void node_sealed_part(const struct node *node, const struct header *header, size_t i, struct unsealed *out)
+void node_sealed_part(struct node *node, const struct header *header, size_t i, struct unsealed *out)
 {
+	const bool is_own = header->id.origin == node->self;
 	struct sealed_part part;
 	uint8_t key[32];
 
@@ -132,11 +150,12 @@ void node_sealed_part(const struct node *node, const struct header *header, size
 	if (sealed_part_decode(header->sealed[i], &part))
 		return;
 	out->audience = part.audience;
-	out->state = state_of(node, &part);
-	if (out->state != UNSEALED_OPEN || !out->content)
-		return;
-	if (seal_open_key(node->identity, header, &part, key) ||
-	    seal_open_content(header, identity_anchor(node->identity)->network, &part, key, out->content, &out->len))
+	if (is_own)
+		out->state = own_key(node, header, i, key) ? UNSEALED_ERASED : UNSEALED_OPEN;
+	else
+		out->state = state_of(node, &part);
+	if (out->state == UNSEALED_OPEN && out->content && ((!is_own && seal_open_key(node->identity, header, &part, key)) ||
+	    seal_open_content(header, identity_anchor(node->identity)->network, &part, key, out->content, &out->len)))
 		out->state = UNSEALED_DAMAGED;
 	crypto_wipe(key, sizeof(key));
 }
@@ -159,7 +178,7 @@ static enum cpd_error load_message(struct node *node, const struct message_id *i
 	return error;
 }
 
-static bool is_readable_here(const struct node *node, const struct header *header)
+static bool is_readable_here(struct node *node, const struct header *header)
 {
 	for (size_t i = 0; i < header->sealed_count; i++) {
 		struct unsealed part = { .content = NULL };
@@ -211,6 +230,18 @@ void node_unseal(struct node *node, const struct message_id *id, node_done *done
 }
 
 /* ---------------------------------------------------------------- sealing again */
+
+enum cpd_error seal_keep(struct node *node, struct turn *turn, const struct header *header, struct seal_room *take_room, enum cpd_error error,
+    const struct moment *now)
+{
+	if (!take_room)
+		return error;
+	if (!error && header->sealed_count)
+		error = record_put_keys(node, turn, &header->id, take_room->keys, header->sealed_count, now);
+	crypto_wipe(take_room->keys, sizeof(take_room->keys));
+	free(take_room);
+	return error;
+}
 
 /* Those that a part was for, with the keys that they have now. */
 static enum cpd_error same_readers(struct node *node, const struct sealed_part *part, const struct certificate **readers, size_t *count)

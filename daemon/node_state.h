@@ -77,6 +77,9 @@ struct witness_note { uint32_t origin; enum precedence precedence; bool is_signe
 
 /* How far the pass over what may go has come; marks: of own ids, the older first. */
 struct retention_mark { int64_t at_ms; uint32_t epoch; uint64_t sequence; };
+/* The pass over a period whose key is to be destroyed: how far it came; told: up to that one destroyed keys have their journal line. */
+struct vault;
+struct erasing { size_t table, rewrapped; struct store_key from; bool is_told; uint32_t told; };
 struct retention { int64_t due_ms; int step; struct store_key from; struct retention_mark marks[2]; };
 
 struct node {
@@ -130,6 +133,8 @@ struct node {
 	int64_t row_due_ms;               /* of the first row of the timers table; INT64_MAX: none */
 	struct relay_effect *purges; size_t purge_count;
 	struct retention retention;
+	struct vault *vault;              /* owned */
+	struct erasing erasing;
 	struct courier *courier;          /* owned */
 
 	struct cached *cache; size_t cache_count;       /* of this turn, NODE_CACHE slots */

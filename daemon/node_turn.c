@@ -15,23 +15,6 @@
 
 /* ---------------------------------------------------------------- committed rows */
 
-enum cpd_error node_load(struct node *node, enum store_table table, const struct store_key *key, uint8_t **value, size_t *len)
-{
-	enum cpd_error error = store_get(node->store, table, key, value, len);
-	struct message_id id;
-	char text[MESSAGE_ID_TEXT_MAX] = "?";
-
-	if (error != CPD_ERR_DAMAGED)
-		return error;
-	if (!store_key_read_id(key, &id))
-		message_id_format(&id, text);
-	log_line(LOG_ERR, "quarantine", "table=%d msg=%s cure=\"the record failed its checksum and was moved aside; run cpd --check-store and look at the disk\"",
-	    (int)table, text);
-	if (store_quarantine(node->store, table, key))
-		log_line(LOG_ERR, "quarantine-failed", "table=%d msg=%s", (int)table, text);
-	return CPD_ERR_NOT_FOUND;
-}
-
 enum cpd_error node_load_custody(struct node *node, const struct message_id *id, struct custody *out)
 {
 	struct store_key key = store_key_id(id);

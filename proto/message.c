@@ -333,6 +333,11 @@ enum cpd_error message_decode(struct slice bytes, struct message *out)
 	return CPD_OK;
 }
 
+bool message_is_sealed(struct slice envelope)
+{
+	return wire_find(wire_find(envelope, FIELD_SIGNED), FIELD_SEALED).data != NULL;
+}
+
 /* ---------------------------------------------------------------- encoding */
 
 /* NULL: none. */

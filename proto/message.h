@@ -78,6 +78,9 @@ struct message {
  * Unknown kinds, fields and enum values pass; unknown fields stay in the bytes. */
 MUST_CHECK enum cpd_error message_decode(struct slice bytes, struct message *out);
 
+/* True when it has a sealed part. Looks for the field only, in an envelope that decodes. */
+bool message_is_sealed(struct slice envelope);
+
 /* Encodes Envelope.signed from a header. buf holds LIMIT_ENVELOPE. Lifetime equal to the kind's own
  * and every default are omitted. The header is validated first; the same errors. */
 MUST_CHECK enum cpd_error message_encode_signed(const struct header *header, uint8_t *buf, size_t *len);

@@ -166,6 +166,8 @@ static void print_sealed(const json_t *message)
 			printf("verzegeld, voor dit punt: `cpctl open %s` shows it\n", json_text(message, "id"));
 		else if (!strcmp(state, "old-key"))
 			puts("verzegeld, voor een vorige sleutel van dit punt: its sender seals it again");
+		else if (!strcmp(state, "erased"))
+			puts("verzegeld, en gewist: its time is over, or its key is of another machine");
 		else
 			puts(!strcmp(state, "for-others") ? "verzegeld, niet voor dit punt" : "verzegeld, en beschadigd: ask its sender");
 	}

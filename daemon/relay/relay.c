@@ -566,7 +566,7 @@ const char *journal_what_name(enum journal_what what)
 		[JOURNAL_OPERATED] = "operated", [JOURNAL_LINK_UP] = "link-up", [JOURNAL_LINK_DOWN] = "link-down",
 		[JOURNAL_NODE_SEEN] = "node-seen", [JOURNAL_HEAD_SEEN] = "head-seen",
 		[JOURNAL_FENCED] = "fenced", [JOURNAL_RECEIPT_DOUBTED] = "receipt-doubted",
-		[JOURNAL_UNSEALED] = "unsealed",
+		[JOURNAL_UNSEALED] = "unsealed", [JOURNAL_ERASED] = "erased",
 	};
 	return what < JOURNAL_COUNT && names[what] ? names[what] : "unknown";
 }

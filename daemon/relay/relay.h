@@ -185,6 +185,7 @@ enum journal_what {
 	JOURNAL_LINK_DOWN, JOURNAL_NODE_SEEN, JOURNAL_HEAD_SEEN /* the shell's: of another's journal */,
 	JOURNAL_FENCED, JOURNAL_RECEIPT_DOUBTED,
 	JOURNAL_UNSEALED /* the shell's: a person read a sealed part */,
+	JOURNAL_ERASED /* the shell's: the key of a period was destroyed; id: sequence - 1 is the period */,
 	JOURNAL_COUNT
 };
 const char *journal_what_name(enum journal_what what);   /* "custody-taken" */

@@ -8,6 +8,7 @@
 #include "proto/body.h"
 #include "test/fuzz/vectors.h"
 
+static uint8_t content_key[32];
 static const struct header header = { .id = { 901, 1, 8 }, .nodes = { 911, 344003 }, .node_count = 2, .kind = 3 };
 
 static void check_part(struct slice input)
@@ -44,10 +45,10 @@ static void check_content(struct slice input, uint32_t audience)
 	if (!body_sealed_validate(3, audience, input, true, NULL))
 		FUZZ_CHECK(!body_sealed_validate(3, audience, input, false, NULL));
 	if (input.len > LIMIT_SEALED_CONTENT) {
-		FUZZ_CHECK(seal_part(&header, "nl", audience, readers, 2, input, buf, &len));
+		FUZZ_CHECK(seal_part(&header, "nl", audience, readers, 2, input, content_key, buf, &len));
 		return;
 	}
-	FUZZ_CHECK(!seal_part(&header, "nl", audience, readers, 2, input, buf, &len));
+	FUZZ_CHECK(!seal_part(&header, "nl", audience, readers, 2, input, content_key, buf, &len));
 	FUZZ_CHECK(!sealed_part_decode((struct slice){ buf, len }, &part));
 	FUZZ_CHECK(seal_open_key(vector_identity("901"), &header, &part, key) == CPD_ERR_NOT_FOUND);
 	FUZZ_CHECK(!seal_open_key(vector_identity("344003"), &header, &part, key));
@@ -80,6 +81,6 @@ void seeds_sealed(fuzz_add *add, void *context)
 	}
 	/* One that opens. */
 	seed[0] = 0;
-	FUZZ_CHECK(!seal_part(&header, "nl", AUDIENCE_ID_CARE, readers, 1, seed_named("call-care"), seed + 1, &len));
+	FUZZ_CHECK(!seal_part(&header, "nl", AUDIENCE_ID_CARE, readers, 1, seed_named("call-care"), content_key, seed + 1, &len));
 	add(context, (struct slice){ seed, 1 + len });
 }

@@ -23,6 +23,7 @@ static const char *const folders[NODES] = { "cp", "other", "desk", "origin" };
 static const uint32_t numbers[NODES] = { CP, OTHER, DESK, ORIGIN };
 static const uint8_t secret[] = "J. de Wit, 06 12345678";
 static const struct slice content = { secret, sizeof(secret) - 1 };
+static uint8_t content_key[32];
 static const struct header header = { .id = { ORIGIN, 2, 118 }, .nodes = { CP, DESK }, .node_count = 2, .groups = { { 7, 3 } }, .group_count = 1, .kind = 3 };
 
 static void install(struct world *world, size_t i, uint32_t key_number)
@@ -55,7 +56,7 @@ static struct slice seal(const struct world *world, struct slice what, uint8_t *
 	const struct certificate *readers[] = { &world->certificates[AT_CP], &world->certificates[AT_DESK], &world->certificates[AT_ORIGIN] };
 	size_t len;
 
-	assert_int_equal(seal_part(&header, "nl", AUDIENCE_ID_CONTACT, readers, 3, what, buf, &len), CPD_OK);
+	assert_int_equal(seal_part(&header, "nl", AUDIENCE_ID_CONTACT, readers, 3, what, content_key, buf, &len), CPD_OK);
 	return (struct slice){ buf, len };
 }
 
@@ -182,9 +183,9 @@ static void a_part_is_of_its_network(void **state)
 	(void)state;
 	world_begin(&world);
 	readers[0] = &world.certificates[AT_CP];
-	assert_int_equal(seal_part(&header, "be", AUDIENCE_ID_CONTACT, readers, 1, content, buf, &len), CPD_OK);
+	assert_int_equal(seal_part(&header, "be", AUDIENCE_ID_CONTACT, readers, 1, content, content_key, buf, &len), CPD_OK);
 	assert_int_equal(opened(world.identities[AT_CP], &header, (struct slice){ buf, len }), CPD_ERR_BAD_SIGNATURE);
-	assert_int_equal(seal_part(&header, "a network with a name that is too long", AUDIENCE_ID_CONTACT, readers, 1, content, buf, &len), CPD_ERR_TOO_LARGE);
+	assert_int_equal(seal_part(&header, "a network with a name that is too long", AUDIENCE_ID_CONTACT, readers, 1, content, content_key, buf, &len), CPD_ERR_TOO_LARGE);
 	world_end(&world);
 }
 
@@ -255,14 +256,14 @@ static void what_nobody_could_open_is_not_made(void **state)
 	world_begin(&world);
 	for (size_t i = 0; i <= LIMIT_SEALED_READERS; i++)
 		readers[i] = &world.certificates[AT_CP];
-	assert_int_equal(seal_part(&header, "nl", 1, readers, 0, content, buf, &len), CPD_ERR_RANGE);
+	assert_int_equal(seal_part(&header, "nl", 1, readers, 0, content, content_key, buf, &len), CPD_ERR_RANGE);
 	assert_int_equal(len, 0);
-	assert_int_equal(seal_part(&header, "nl", 1, readers, 2, content, buf, &len), CPD_ERR_RANGE);
-	assert_int_equal(seal_part(&header, "nl", 0, readers, 1, content, buf, &len), CPD_ERR_RANGE);
-	assert_int_equal(seal_part(&header, "nl", 1, readers, LIMIT_SEALED_READERS + 1, content, buf, &len), CPD_ERR_TOO_LARGE);
-	assert_int_equal(seal_part(&header, "nl", 1, readers, 1, (struct slice){ what, sizeof(what) }, buf, &len), CPD_ERR_TOO_LARGE);
+	assert_int_equal(seal_part(&header, "nl", 1, readers, 2, content, content_key, buf, &len), CPD_ERR_RANGE);
+	assert_int_equal(seal_part(&header, "nl", 0, readers, 1, content, content_key, buf, &len), CPD_ERR_RANGE);
+	assert_int_equal(seal_part(&header, "nl", 1, readers, LIMIT_SEALED_READERS + 1, content, content_key, buf, &len), CPD_ERR_TOO_LARGE);
+	assert_int_equal(seal_part(&header, "nl", 1, readers, 1, (struct slice){ what, sizeof(what) }, content_key, buf, &len), CPD_ERR_TOO_LARGE);
 	memset(world.certificates[AT_CP].sealing_key, 0, 32);
-	assert_int_equal(seal_part(&header, "nl", 1, readers, 1, content, buf, &len), CPD_ERR_RANGE);
+	assert_int_equal(seal_part(&header, "nl", 1, readers, 1, content, content_key, buf, &len), CPD_ERR_RANGE);
 	world_end(&world);
 }
 
@@ -283,7 +284,7 @@ static void the_most_readers_fit(void **state)
 		certificates[i].key_number = UINT32_MAX;
 		readers[i] = &certificates[i];
 	}
-	assert_int_equal(seal_part(&header, "nl", UINT32_MAX, readers, LIMIT_SEALED_READERS, (struct slice){ what, sizeof(what) }, buf, &len), CPD_OK);
+	assert_int_equal(seal_part(&header, "nl", UINT32_MAX, readers, LIMIT_SEALED_READERS, (struct slice){ what, sizeof(what) }, content_key, buf, &len), CPD_OK);
 	assert_int_equal(sealed_part_decode((struct slice){ buf, len }, &part), CPD_OK);
 	assert_int_equal(sealed_part_reader(&part, UINT32_MAX - 1), LIMIT_SEALED_READERS - 1);
 	assert_int_equal(sealed_part_reader(&part, 1), LIMIT_SEALED_READERS);
