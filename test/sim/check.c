@@ -660,8 +660,10 @@ static void check_message(struct world *world, struct sim_message *message)
 		fail(world, message->origin, &message->id, "not closed %lld h after the last fault", (long long)((world->now_ms - world->active_ms) / SIM_HOUR));
 	else if (message->dropped_ms == INT64_MAX && outcome_of(message, message->origin->number) == NULL && !(message->flags & CUSTODY_IS_ADDRESSEE))
 		fail(world, message->origin, &message->id, "its grace is over and the origin still keeps it");
-	for (size_t i = 0; i < message->outcome_count && message->successor == NULL; i++) /* else its words are told of under the new id */
+	for (size_t i = 0; i < message->outcome_count && message->successor == NULL; i++) { /* else its words are told of under the new id */
 		check_recipient(world, message, &message->outcomes[i]);
+		ends_count(world, message, &message->outcomes[i]);
+	}
 }
 
 static void check_rest(struct world *world, struct sim_node *node)

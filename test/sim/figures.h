@@ -25,6 +25,7 @@ enum branch {
 };
 
 struct sim_figures {
+	uint64_t ends[FAULT_TYPE_COUNT + 1][LEVEL_COUNT]; /* what the author knows of a recipient at last; by faults met, the last row: none */
 	uint64_t faults[FAULT_TYPE_COUNT], branches[BRANCH_COUNT], journal[JOURNAL_COUNT], refusals[64];
 };
 

@@ -22,6 +22,18 @@ struct command { uint64_t first, last; double minutes; unsigned jobs; bool shrin
 /* Of one worker; all are added up at the end. Shared memory. */
 struct tally { uint64_t seeds, failed; struct sim_figures figures; };
 
+/* One line a fault: what authors know in the end of each recipient of messages that met it. */
+static void print_ends(const struct sim_figures *figures, const char *const *faults)
+{
+	for (int f = 0; f <= FAULT_TYPE_COUNT; f++) {
+		printf("ends, %s:", f < FAULT_TYPE_COUNT ? faults[f] : "no fault met");
+		for (int level = 0; level < LEVEL_COUNT; level++)
+			if (figures->ends[f][level] > 0)
+				printf(" %s %llu", level_name((enum level)level), (unsigned long long)figures->ends[f][level]);
+		printf("\n");
+	}
+}
+
 static void print_figures(const struct sim_figures *figures)
 {
 	static const char *const faults[FAULT_TYPE_COUNT] = {"crash", "commit-failed", "wiped", "rolled-back", "machine-rolled-back", "copied", "cut",
@@ -45,6 +57,7 @@ static void print_figures(const struct sim_figures *figures)
 		if (figures->refusals[i] > 0)
 			printf(" %s %llu", reason_name((enum cpd_reason)i), (unsigned long long)figures->refusals[i]);
 	printf("\n");
+	print_ends(figures, faults);
 }
 
 /* ---------------------------------------------------------------- options */
@@ -233,6 +246,8 @@ int main(int argc, char **argv)
 		add_up(tallies[0].figures.branches, tallies[job].figures.branches, BRANCH_COUNT);
 		add_up(tallies[0].figures.journal, tallies[job].figures.journal, JOURNAL_COUNT);
 		add_up(tallies[0].figures.refusals, tallies[job].figures.refusals, 64);
+		for (int f = 0; f <= FAULT_TYPE_COUNT; f++)
+			add_up(tallies[0].figures.ends[f], tallies[job].figures.ends[f], LEVEL_COUNT);
 	}
 	const struct tally *all = &tallies[0];
 	print_figures(&all->figures);

@@ -7,6 +7,7 @@
  * plan.c    what people do, what goes wrong   check.c  what must hold after every step
  * trace.c   what happened, for the one who must find out why
  * courier.c sticks that people carry             stall.c  the watchdog of the links
+ * ends.c    what authors know when all is over
  *
  * Never reads a clock, a file or a thread; never includes store/ or crypto/. Called by main.c.
  */
@@ -263,6 +264,9 @@ void courier_clear(struct world *world);
 /* stall.c */
 void stall_mute(uint8_t *buf, size_t *len);
 void stall_watch(struct sim_end *end);        /* may close it */
+
+/* ends.c */
+void ends_count(struct world *world, const struct sim_message *message, const struct sim_outcome *outcome);
 
 /* check.c */
 struct sim_message *message_known(struct world *world, const struct message_id *id, const struct hash8 *hash); /* hash NULL: the newest */

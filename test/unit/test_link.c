@@ -312,6 +312,35 @@ static void lost_item_is_noticed_and_sent_again_at_once(void **state)
 	assert_int_equal(b.gaps, 1);
 }
 
+/* On the wire: the acknowledgement of what came names what did not. By the clock it would come after an hour. */
+static void what_is_missing_is_asked_for(void **state)
+{
+	struct link_profile profile = link_profile_ip;
+	struct frame frame = { .has = 0 };
+
+	(void)state;
+	profile.retransmit_ms = profile.keepalive_ms = 3600000;
+	profile.dead_ms = 7200000;
+	link_set_profile(a.link, &profile);
+	assert_int_equal(send(&a, 1, PRECEDENCE_ROUTINE, 300), CPD_OK);
+	emit_all(&a);
+	wire_clear(&a.out);
+	assert_int_equal(send(&a, 2, PRECEDENCE_ROUTINE, 300), CPD_OK);
+	emit_all(&a);
+	assert_int_equal(deliver(&a, &b, 0), CPD_OK);
+	drain(&b);
+	now += 20;
+	emit_all(&b);
+	frame = wire_peek(&b.out, b.out.count - 1);
+	assert_true(frame.has & FRAME_ACK);
+	assert_int_equal(frame.ack_received, 0);
+	assert_int_equal(frame.ack_bitmap.len, 1);
+	assert_int_equal(frame.ack_bitmap.bits[0], 2);  /* serial 1 is missing, 2 is here */
+	pass_ms(20);
+	pass_ms(20);
+	assert_int_equal(a.fate[1], PASSED);
+}
+
 static void slow_decision_about_bulk_is_not_taken_for_loss(void **state)
 {
 	struct link_figures figures;
@@ -666,6 +695,7 @@ int main(void)
 		IP(presence_is_not_starved_by_bulk_nor_bulk_by_presence),
 		IP(lost_acknowledgement_is_repaired_while_the_link_stays_up),
 		IP(lost_item_is_noticed_and_sent_again_at_once),
+		IP(what_is_missing_is_asked_for),
 		IP(slow_decision_about_bulk_is_not_taken_for_loss),
 		THIN(lost_piece_of_an_item_is_repaired),
 		IP(every_item_is_raised_once_over_a_lossy_doubling_reordering_bearer),
