@@ -132,7 +132,7 @@ def main():
     plan = [] if sanitized else [("layers", ["test/layers.sh"], 300, None)]
     folder = os.path.join(BUILD, "test", "unit")
     for name in sorted(f[:-2] for f in os.listdir("test/unit") if f.startswith("test_") and f.endswith(".c")):
-        plan.append((name[5:], [os.path.join(folder, name)], 900 if sanitized else 300, None))
+        plan.append((name[5:], [os.path.join(folder, name)], 1800 if sanitized else 300, {"CASES": "100", "ROUNDS": "4"} if sanitized else None))
     seeds = {"check": "1..300", "asan": "1..100", "tsan": "1..20"}[MODE]
     plan.append(("simulator", [os.path.join(BUILD, "test/sim/sim"), "--seeds", seeds, "--jobs", jobs], 1800 if sanitized else 900, None))
     sticks = {"check": "1..24", "asan": "1..12", "tsan": "1..3"}[MODE]

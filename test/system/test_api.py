@@ -229,6 +229,34 @@ def many_callers(checks, node):
     checks.check("places come free again", True)
 
 
+def memory_of_its_own(node):
+    """Bytes: what it allocated, no files."""
+    with open(f"/proc/{node.process.pid}/status") as status:
+        return next(int(line.split()[1]) << 10 for line in status if line.startswith("RssAnon"))
+
+
+def follow_and_hang_up(node, times):
+    for _ in range(times):
+        raw = socket.socket(socket.AF_UNIX)
+        raw.settimeout(20)
+        raw.connect(node.socket)
+        raw.sendall(b"GET /v1/events HTTP/1.1\r\nHost: cpd\r\n\r\n")
+        answer = raw.recv(100)
+        raw.close()
+        if b" 503 " in answer:    # those before are not gone yet
+            wait_for("a place for another", lambda: can_follow(node), 20)
+
+
+def followers_that_hang_up(checks, node):
+    """Each once cost 951 bytes for as long as cpd ran: 2 MB here."""
+    follow_and_hang_up(node, 300)
+    begin = memory_of_its_own(node)
+    follow_and_hang_up(node, 2400)
+    grown = memory_of_its_own(node) - begin
+    print(f"figure: {grown >> 10} KiB more after 2,400 followers that hung up")
+    checks.check("a follower that hangs up leaves nothing", grown < 1 << 20, grown)
+
+
 def can_follow(node):
     try:
         Events(node).close()
@@ -251,6 +279,7 @@ def api_test(checks, region):
     checks.run(versions, checks, nsp)
     checks.run(twice, checks, nsp, cp)
     checks.run(many_callers, checks, cp)
+    checks.run(followers_that_hang_up, checks, cp)
     wire.cut()
     wait_for("the end of the link", lambda: not nsp.link_is_up(CP))
     for part in (pages, twice_at_the_origin):

@@ -209,7 +209,7 @@ static void a_hundred_thousand_rows_are_quick(void **state)
 
 	memset(data, 'r', sizeof(data));
 	fixture_open(fixture);
-	clock_gettime(CLOCK_MONOTONIC, &from);
+	clock_gettime(CLOCK_PROCESS_CPUTIME_ID, &from);
 	for (uint64_t turn = 0; turn < 100; turn++) {
 		struct store_batch *batch = fixture_batch(turn + 1);
 
@@ -226,9 +226,9 @@ static void a_hundred_thousand_rows_are_quick(void **state)
 	}
 	begin.len = 0;
 	assert_int_equal(store_scan(fixture->store, TABLE_QUEUE, &begin, 0, false, SIZE_MAX, count_rows, &rows, &damaged), CPD_OK);
-	clock_gettime(CLOCK_MONOTONIC, &to);
+	clock_gettime(CLOCK_PROCESS_CPUTIME_ID, &to);
 	assert_int_equal(rows, 100000);
-	assert_true(to.tv_sec - from.tv_sec < 20); /* about 1 s; a quadratic slip takes minutes */
+	assert_true(to.tv_sec - from.tv_sec < 20); /* of processor time, about 1 s; a quadratic slip takes minutes */
 }
 
 int main(void)
