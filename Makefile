@@ -36,7 +36,7 @@ PROTO_C   := $(addprefix proto/,$(addsuffix .c,\
              arena body body_path body_rules checkwords courier custody directory directory_update error frame kind \
              leaf link link_receive link_send message presence receipt sealed text trailer tree types wire))
 CRYPTO_C  := $(addprefix crypto/,$(addsuffix .c,\
-             anchor authority backup claim courier crypto identity keyfile kit passphrase region seal secret sign vault verify))
+             anchor authority backup claim code courier crypto identity keyfile kit passphrase region seal sealed_kit secret sign vault verify))
 STORE_C   := $(addprefix store/,$(addsuffix .c,\
              batch check copy depth file key migrate pages read salvage store value writer))
 RELAY_C   := $(addprefix daemon/relay/,$(addsuffix .c,\
@@ -49,8 +49,8 @@ DAEMON_C  := $(addprefix daemon/,$(addsuffix .c,\
              node_directory node_effects node_gather node_journal node_links node_load node_query \
              node_claim node_reissue node_retention node_seal node_send node_space node_stall node_turn node_updates node_vault send_window space_watch verify_pool zap zmq_pump))
 CPCTL_C   := $(addprefix daemon/cpctl/,$(addsuffix .c,\
-             act arguments backup check claim client clock conf courier directory doctor doctor_local export fields file help inbox main node output owner passphrase path program \
-             progress queue region registry restore send show status stick trace verbs watch))
+             act admission arguments backup check claim client clock conf courier directory doctor doctor_local enrol enrol_csv export fields file help inbox main node output owner passphrase path program \
+             progress queue region registry restore send sheet show status stick trace unseal verbs watch))
 
 obj = $(patsubst %.c,$(BUILD)/obj/%.o,$(1))
 GEN_O     := $(GEN_C:$(BUILD)/gen/%.c=$(BUILD)/obj/gen/%.o)
@@ -62,7 +62,7 @@ LIBROLE   := $(BUILD)/librole.a
 LIBS_ALL  := $(LIBRELAY) $(LIBROLE) $(LIBSTORE) $(LIBCRYPTO) $(LIBPROTO)
 
 DAEMON_LIBS = -levent -levent_pthreads -lzmq -ljansson -lsystemd -linih -llmdb -lsodium -lprotobuf-c -lpthread
-CPCTL_LIBS  = -lcurl -ljansson -lsodium -lprotobuf-c -lpthread
+CPCTL_LIBS  = -lcsv -lcurl -ljansson -lsodium -lprotobuf-c -lpthread
 
 all: $(BUILD)/cpd $(BUILD)/cpctl
 

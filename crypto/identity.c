@@ -150,6 +150,43 @@ static enum cpd_error refuse_existing(const char *dir)
 	return CPD_ERR_EXISTS;
 }
 
+static void make_keys(struct identity *identity)
+{
+	crypto_random(identity->secrets->signing_seed, sizeof(identity->secrets->signing_seed));
+	crypto_random(identity->secrets->sealing, sizeof(identity->secrets->sealing));
+	crypto_random(identity->secrets->transport, sizeof(identity->secrets->transport));
+	derive_keys(identity);
+}
+
+enum cpd_error identity_generate(struct identity **out)
+{
+	enum cpd_error error = identity_new("", out);
+
+	if (error == CPD_OK)
+		make_keys(*out);
+	return error;
+}
+
+enum cpd_error identity_from_secrets(const uint8_t secrets[IDENTITY_SECRETS], struct identity **out)
+{
+	enum cpd_error error = identity_new("", out);
+
+	if (error != CPD_OK)
+		return error;
+	memcpy((*out)->secrets->signing_seed, secrets, 32);
+	memcpy((*out)->secrets->sealing, secrets + 32, 32);
+	memcpy((*out)->secrets->transport, secrets + 64, 32);
+	derive_keys(*out);
+	return CPD_OK;
+}
+
+void identity_stored_secrets(const struct identity *identity, uint8_t out[IDENTITY_SECRETS])
+{
+	memcpy(out, identity->secrets->signing_seed, 32);
+	memcpy(out + 32, identity->secrets->sealing, 32);
+	memcpy(out + 64, identity->secrets->transport, 32);
+}
+
 enum cpd_error identity_create(const char *dir, uint32_t node, struct identity **out)
 {
 	struct identity *identity = NULL;
@@ -166,10 +203,7 @@ enum cpd_error identity_create(const char *dir, uint32_t node, struct identity *
 	if ((error = identity_new(dir, &identity)) != CPD_OK)
 		goto out;
 	identity->node = node;
-	crypto_random(identity->secrets->signing_seed, sizeof(identity->secrets->signing_seed));
-	crypto_random(identity->secrets->sealing, sizeof(identity->secrets->sealing));
-	crypto_random(identity->secrets->transport, sizeof(identity->secrets->transport));
-	derive_keys(identity);
+	make_keys(identity);
 	if ((error = write_new(identity)) != CPD_OK)
 		goto out;
 	*out = identity;
@@ -309,7 +343,7 @@ static uint32_t next_life(uint32_t epoch)
 	return (epoch / IDENTITY_LIFE_EPOCHS + 1) * IDENTITY_LIFE_EPOCHS;
 }
 
-enum cpd_error identity_put(struct identity *identity, const char *dir)
+static enum cpd_error place(struct identity *identity, const char *dir, uint32_t epoch)
 {
 	char path[KEYFILE_PATH_MAX];
 	enum cpd_error error = keyfile_path(dir, "region.pub", path);
@@ -324,15 +358,25 @@ enum cpd_error identity_put(struct identity *identity, const char *dir)
 	error = refuse_existing(dir);
 	if (error == CPD_OK && identity->is_installed)
 		error = region_anchor_save(path, &identity->anchor);
-	if (error == CPD_OK && identity->epoch > UINT32_MAX - 2 * IDENTITY_LIFE_EPOCHS)
-		error = CPD_ERR_RANGE;
 	if (error == CPD_OK) {
-		identity->epoch = next_life(identity->epoch);
+		identity->epoch = epoch;
 		memcpy(identity->dir, dir, strlen(dir) + 1);
 		error = write_new(identity);
 	}
 	keyfile_unlock(lock);
 	return error;
+}
+
+enum cpd_error identity_put(struct identity *identity, const char *dir)
+{
+	if (identity->epoch > UINT32_MAX - 2 * IDENTITY_LIFE_EPOCHS)
+		return CPD_ERR_RANGE;
+	return place(identity, dir, next_life(identity->epoch));
+}
+
+enum cpd_error identity_place(struct identity *identity, const char *dir)
+{
+	return place(identity, dir, identity->epoch);
 }
 
 /* ---------------------------------------------------------------- change and read */

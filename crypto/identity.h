@@ -53,6 +53,11 @@ const struct region_anchor *authority_anchor(const struct authority *authority);
 struct identity;
 /* Makes keys in DIR, with epoch 0: no store has spoken for it. node 0: not yet known (a request). EXISTS when there are keys. */
 MUST_CHECK enum cpd_error identity_create(const char *dir, uint32_t node, struct identity **out);
+/* New keys in memory, of no folder: for a kit. NOMEM. */
+MUST_CHECK enum cpd_error identity_generate(struct identity **out);
+/* Writes keys that no machine used yet into DIR (0700), which is its folder from then on; the epoch stays 0. EXISTS when there
+ * are keys; IO, BUSY. */
+MUST_CHECK enum cpd_error identity_place(struct identity *identity, const char *dir);
 /* NOT_FOUND (no identity there), IO, MALFORMED, STATE (a key file others may read; *problem says which
  * and the cure; valid until the next function on files on this thread). problem may be NULL. */
 MUST_CHECK enum cpd_error identity_load(const char *dir, struct identity **out, const char **problem);

@@ -46,8 +46,8 @@ static size_t kit_size(size_t anchor_len, const struct slice *updates, size_t co
 	return size;
 }
 
-enum cpd_error kit_write(const char *path, const struct region_anchor *anchor, uint32_t node,
-    uint32_t key_number, const struct slice *updates, size_t count)
+enum cpd_error kit_encode(const struct region_anchor *anchor, uint32_t node, uint32_t key_number,
+    const struct slice *updates, size_t count, uint8_t **out, size_t *len)
 {
 	struct writer writer = { .len = 0 };
 	uint8_t hash[HASH_LEN];
@@ -55,6 +55,8 @@ enum cpd_error kit_write(const char *path, const struct region_anchor *anchor, u
 	size_t text_len, size;
 	enum cpd_error error;
 
+	*out = NULL;
+	*len = 0;
 	if (node == 0 || key_number == 0)
 		return CPD_ERR_RANGE;
 	if ((error = region_anchor_format(anchor, text, &text_len)) != CPD_OK)
@@ -77,8 +79,21 @@ enum cpd_error kit_write(const char *path, const struct region_anchor *anchor, u
 	}
 	crypto_digest(hash, sizeof(hash), writer.bytes, writer.len);
 	put_bytes(&writer, hash, sizeof(hash));
-	error = keyfile_write(path, KEYFILE_PUBLIC, writer.bytes, writer.len);
-	free(writer.bytes);
+	*out = writer.bytes;
+	*len = writer.len;
+	return CPD_OK;
+}
+
+enum cpd_error kit_write(const char *path, const struct region_anchor *anchor, uint32_t node,
+    uint32_t key_number, const struct slice *updates, size_t count)
+{
+	uint8_t *bytes;
+	size_t len;
+	enum cpd_error error = kit_encode(anchor, node, key_number, updates, count, &bytes, &len);
+
+	if (error == CPD_OK)
+		error = keyfile_write(path, KEYFILE_PUBLIC, bytes, len);
+	free(bytes);
 	return error;
 }
 
@@ -160,30 +175,40 @@ static enum cpd_error parse_kit(struct slice file, struct kit *kit)
 	return take_updates(&content, count, kit);
 }
 
+enum cpd_error kit_decode(uint8_t *take_bytes, size_t len, struct kit *out)
+{
+	struct kit kit = { .bytes = take_bytes };
+	enum cpd_error error = len <= LIMIT_KIT ? parse_kit((struct slice){ take_bytes, len }, &kit) : CPD_ERR_TOO_LARGE;
+
+	memset(out, 0, sizeof(*out));
+	if (error != CPD_OK)
+		kit_clear(&kit);
+	else
+		*out = kit;
+	return error;
+}
+
 enum cpd_error kit_read(const char *path, struct kit *out)
 {
-	struct kit kit = { .bytes = malloc(LIMIT_KIT) };
+	uint8_t *bytes = malloc(LIMIT_KIT);
 	enum cpd_error error;
 	size_t len;
 
 	memset(out, 0, sizeof(*out));
-	if (kit.bytes == NULL)
+	if (bytes == NULL)
 		return CPD_ERR_NOMEM;
-	error = keyfile_read(path, KEYFILE_PUBLIC, kit.bytes, LIMIT_KIT, &len);
-	if (error == CPD_OK) {
-		error = parse_kit((struct slice){ kit.bytes, len }, &kit);
-		if (error == CPD_ERR_VERSION)
-			keyfile_problem("%s is a kit of a later version: install a newer cpd", path);
-		else if (error != CPD_OK && error != CPD_ERR_NOMEM)
-			keyfile_problem("%s is not a whole kit (%s): copy it again from the region; nothing was changed",
-			    path, cpd_error_text(error));
-	}
+	error = keyfile_read(path, KEYFILE_PUBLIC, bytes, LIMIT_KIT, &len);
 	if (error != CPD_OK) {
-		kit_clear(&kit);
+		free(bytes);
 		return error;
 	}
-	*out = kit;
-	return CPD_OK;
+	error = kit_decode(bytes, len, out);
+	if (error == CPD_ERR_VERSION)
+		keyfile_problem("%s is a kit of a later version: install a newer cpd", path);
+	else if (error != CPD_OK && error != CPD_ERR_NOMEM)
+		keyfile_problem("%s is not a whole kit (%s): copy it again from the region; nothing was changed",
+		    path, cpd_error_text(error));
+	return error;
 }
 
 void kit_clear(struct kit *kit)

@@ -29,6 +29,11 @@ struct kit {
 	uint8_t *bytes;                    /* owned: the whole file */
 };
 
+/* The file's bytes, malloc'ed. RANGE, TOO_LARGE, NOMEM. */
+MUST_CHECK enum cpd_error kit_encode(const struct region_anchor *anchor, uint32_t node, uint32_t key_number,
+    const struct slice *updates, size_t count, uint8_t **out, size_t *len);
+/* Takes the malloc'ed bytes, on error too. TOO_LARGE, NOMEM, DAMAGED, VERSION, MALFORMED. */
+MUST_CHECK enum cpd_error kit_decode(uint8_t *take_bytes, size_t len, struct kit *out);
 /* RANGE, TOO_LARGE, NOMEM, IO. Durable when it returns OK: the stick may be pulled. */
 MUST_CHECK enum cpd_error kit_write(const char *path, const struct region_anchor *anchor, uint32_t node,
     uint32_t key_number, const struct slice *updates, size_t count);

@@ -14,6 +14,12 @@ const uint8_t *identity_signing_secret(const struct identity *identity);
 const uint8_t *identity_sealing_secret(const struct identity *identity);
 const uint8_t *authority_signing_secret(const struct authority *authority);
 
+/* Signing seed, sealing and transport secret, one after another. */
+#define IDENTITY_SECRETS 96
+void identity_stored_secrets(const struct identity *identity, uint8_t out[IDENTITY_SECRETS]);
+/* An identity of no folder from them. NOMEM. */
+MUST_CHECK enum cpd_error identity_from_secrets(const uint8_t secrets[IDENTITY_SECRETS], struct identity **out);
+
 /* Guarded, locked memory, wiped by secret_free. NULL: no memory. */
 void *secret_new(size_t len);
 void secret_free(void *secret);

@@ -5,8 +5,15 @@
 #include <stdlib.h>
 #include <string.h>
 
-#define LINKS_MAX 4      /* CPs written down for a node that calls; a person adds more */
+#define LINKS_MAX 4      /* CPs written down for a node of which nobody said whom it calls; a person adds more */
 #define PORT_DEFAULT 5600
+
+struct conf {
+	const struct certificate *own;
+	const struct directory *directory;
+	const uint32_t *homes;
+	size_t home_count;
+};
 
 static void write_listen(FILE *out, const struct certificate *own)
 {
@@ -24,9 +31,21 @@ static void write_listen(FILE *out, const struct certificate *own)
 
 /* The coördinatiepunten this node can call, nearest guess first: those of the directory with an address. Of two of
  * them the one with the higher number calls. */
-static size_t find_hubs(const struct certificate *own, const struct directory *directory, const struct certificate *hubs[LINKS_MAX])
+_Static_assert(LINKS_MAX <= LIMIT_HOMES, "find_hubs fills as many");
+static size_t find_hubs(const struct conf *conf, const struct certificate *hubs[LIMIT_HOMES])
 {
+	const struct certificate *own = conf->own;
+	const struct directory *directory = conf->directory;
 	size_t count = 0;
+
+	for (size_t i = 0; i < conf->home_count; i++) {
+		const struct certificate *home = directory_certificate(directory, conf->homes[i]);
+
+		if (home && home->address[0] && !directory_revocation(directory, home->node, home->key_number))
+			hubs[count++] = home;
+	}
+	if (conf->home_count)
+		return count;
 
 	for (const struct certificate *node = directory_next(directory, 0); node && count < LINKS_MAX; node = directory_next(directory, node->node))
 		if (node->role == ROLE_ID_CP && node->node != own->node && (own->role != ROLE_ID_CP || node->node < own->node) &&
@@ -35,10 +54,10 @@ static size_t find_hubs(const struct certificate *own, const struct directory *d
 	return count;
 }
 
-static void write_links(FILE *out, const struct certificate *own, const struct directory *directory)
+static void write_links(FILE *out, const struct conf *conf)
 {
-	const struct certificate *hubs[LINKS_MAX];
-	size_t count = find_hubs(own, directory, hubs);
+	const struct certificate *own = conf->own, *hubs[LIMIT_HOMES];
+	size_t count = find_hubs(conf, hubs);
 
 	fputs("# The nodes that this one calls, the best first. Addresses are numeric: names cannot be looked up\n"
 	    "# when the network is down. profile = thin for radio and satellite.\n", out);
@@ -57,8 +76,10 @@ static void write_links(FILE *out, const struct certificate *own, const struct d
 	fputs("\n\n", out);
 }
 
-char *conf_make(const struct certificate *own, const struct directory *directory, const char *state, const char *group)
+char *conf_make(const struct certificate *own, const struct directory *directory, const char *state, const char *group,
+    const uint32_t *homes, size_t home_count)
 {
+	const struct conf conf = { own, directory, homes, home_count };
 	char *text = NULL;
 	size_t len = 0;
 	FILE *out = open_memstream(&text, &len);
@@ -69,7 +90,7 @@ char *conf_make(const struct certificate *own, const struct directory *directory
 	    "# `cpd --check-config --config FILE` says whether it can be used.\n\n"
 	    "[node]\nnumber = %u\nrole = %s\nstate = %s\n\n", own->name, own->node, node_role_name(own->role), state);
 	write_listen(out, own);
-	write_links(out, own, directory);
+	write_links(out, &conf);
 	fputs("[store]\n# The most the messages may take on disk.\nlimit_mib = 2048\n\n"
 	    "[api]\n# cpctl and the screens speak to cpd here. Who is in the group may.\nsocket = /run/cpd/api.sock\n", out);
 	fprintf(out, "%sgroup = %s\n\n", group ? "" : "# ", group ? group : "cpd");

@@ -72,6 +72,7 @@ __attribute__((format(printf, 1, 2))) int say_refused(const char *format, ...);
 
 /* region.c, node.c: without a daemon */
 int verb_region_init(struct call *call);
+int verb_region_enrol(struct call *call);
 int verb_region_passphrase(struct call *call);
 int verb_region_admit(struct call *call);
 int verb_region_group(struct call *call);

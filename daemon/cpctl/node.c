@@ -14,7 +14,13 @@
 #include "daemon/cpctl/file.h"
 #include "daemon/cpctl/output.h"
 #include "daemon/cpctl/owner.h"
+#include "daemon/cpctl/unseal.h"
 #include "proto/text.h"
+
+/* Where Debian's package has them. */
+#define USUAL_STATE "/var/lib/cpd"
+#define USUAL_CONF_DIR "/etc/cpd"
+#define USUAL_CONF USUAL_CONF_DIR "/cpd.conf"
 
 static const char *fingerprint_of(const struct identity *identity, char out[FINGERPRINT_TEXT_MAX])
 {
@@ -46,7 +52,7 @@ static int open_or_create(const char *path, struct identity **out, bool *is_new)
 
 int verb_node_init(struct call *call)
 {
-	const char *state = call->words[0], *name = call_option(call, "name");
+	const char *state = call->word_count ? call->words[0] : USUAL_STATE, *name = call_option(call, "name");
 	char path[FILE_PATH_MAX], request_path[FILE_PATH_MAX], fingerprint[FINGERPRINT_TEXT_MAX];
 	uint8_t request[LIMIT_CERTIFICATE];
 	struct identity *identity = NULL;
@@ -56,7 +62,7 @@ int verb_node_init(struct call *call)
 
 	if (!*name || text_check_string(name, LIMIT_NAME, LIMIT_NAME, TEXT_ONE_LINE))
 		return say_usage(call, "--name: give 1 to %d bytes of text on one line", LIMIT_NAME);
-	if (!file_make_folder(state, 0700) || !file_path(state, "identity", path) || !file_path(state, "request.cpd", request_path) ||
+	if (!owner_make_folder(state) || !file_path(state, "identity", path) || !file_path(state, "request.cpd", request_path) ||
 	    !owner_become(state))
 		return EXIT_REFUSED;
 	if (open_or_create(path, &identity, &is_new))
@@ -79,7 +85,11 @@ int verb_node_init(struct call *call)
 
 struct installation {
 	const char *state, *conf, *keys;     /* conf, keys NULL: not wanted */
+	const char *kit_path;
+	bool is_usual;                       /* the places of the package: a cpd.conf that stands there is kept */
 	bool has_copied;                     /* the identity is the copy's: it is still to be put in its place */
+	bool is_sealed;                      /* the kit brought the keys: identity and homes are of `part` */
+	struct sealed_part part;
 	char identity_path[FILE_PATH_MAX], updates_path[FILE_PATH_MAX];
 	struct identity *identity;
 	struct kit kit;
@@ -156,58 +166,90 @@ static bool check_installed(const struct installation *installation)
 	return false;
 }
 
-static bool check_conf(const struct installation *installation)
+static bool check_conf(struct installation *installation)
 {
 	if (!installation->conf || !file_exists(installation->conf))
 		return true;
+	if (installation->is_usual) {
+		fprintf(stderr, "cpctl: %s is there already and is kept\n", installation->conf);
+		installation->conf = NULL;
+		return true;
+	}
 	say_refused("%s is there already: nothing was changed; give another name, or leave --conf out", installation->conf);
 	return false;
 }
 
-/* A copy of the keys, for a machine that takes the place of one that is gone. Given again it finds them there. */
+/* Keys from elsewhere, for a machine that has none yet. Given again it finds them there. */
+static int take_copy(struct installation *installation, struct identity *take_copy, const char *from)
+{
+	struct certificate held = { .node = 0 }, copied = { .node = 0 };
+
+	if (!installation->identity) {
+		installation->identity = take_copy;
+		installation->has_copied = true;
+		return EXIT_DONE;
+	}
+	identity_public_keys(installation->identity, &held);
+	identity_public_keys(take_copy, &copied);
+	identity_free(take_copy);
+	if (!memcmp(&held, &copied, sizeof(held)))
+		return EXIT_DONE;
+	return say_refused("%s holds other keys than %s: nothing was changed; to take those, move that folder away first", installation->identity_path, from);
+}
+
+/* A copy of the keys, for a machine that takes the place of one that is gone. */
 static int take_keys(struct installation *installation)
 {
 	struct identity *copy;
-	struct certificate held = { .node = 0 }, copied = { .node = 0 };
 	enum cpd_error error = identity_load_copy(installation->keys, &copy);
 
 	if (error == CPD_ERR_NOT_FOUND)
 		return say_refused("%s holds no keys: give the copy of an identity folder", installation->keys);
 	if (error)
 		return say_crypto(installation->keys, error);
-	if (!installation->identity) {
-		installation->identity = copy;
-		installation->has_copied = true;
-		return EXIT_DONE;
-	}
-	identity_public_keys(installation->identity, &held);
-	identity_public_keys(copy, &copied);
-	identity_free(copy);
-	if (!memcmp(&held, &copied, sizeof(held)))
-		return EXIT_DONE;
-	return say_refused("%s holds other keys than %s: nothing was changed; to take those, move that folder away first", installation->identity_path,
-	    installation->keys);
+	return take_copy(installation, copy, installation->keys);
 }
 
-static int prepare(struct call *call, struct installation *installation)
+/* A sealed kit brings its keys along, any other is of keys that are here. */
+static int read_kit(struct installation *installation)
+{
+	struct identity *brought;
+	enum cpd_error error;
+
+	switch (unseal(installation->kit_path, &installation->kit, &installation->part)) {
+	case UNSEAL_REFUSED:
+		return EXIT_REFUSED;
+	case UNSEAL_DONE:
+		installation->is_sealed = true;
+		brought = installation->part.identity;
+		installation->part.identity = NULL;
+		return take_copy(installation, brought, installation->kit_path);
+	case UNSEAL_OTHER:
+		break;
+	}
+	if (!installation->identity)
+		return say_refused("%s holds no keys: `cpctl node init` makes them, and the request for the region; or give a copy of them with --keys",
+		    installation->state);
+	error = kit_read(installation->kit_path, &installation->kit);
+	return error ? say_crypto(installation->kit_path, error) : EXIT_DONE;
+}
+
+static int prepare(struct installation *installation)
 {
 	enum cpd_error error;
 
 	if (!file_path(installation->state, "identity", installation->identity_path) || !file_path(installation->state, "updates", installation->updates_path))
 		return EXIT_REFUSED;
 	error = identity_load(installation->identity_path, &installation->identity, NULL);
-	if (error == CPD_ERR_NOT_FOUND && !installation->keys)
-		return say_refused("%s holds no keys: `cpctl node init` makes them, and the request for the region; or give a copy of them with --keys",
-		    installation->state);
 	if (error && error != CPD_ERR_NOT_FOUND)
 		return say_crypto(installation->identity_path, error);
 	if (installation->keys && take_keys(installation) != EXIT_DONE)
 		return EXIT_REFUSED;
-	error = kit_read(call->words[1], &installation->kit);
-	if (!error)
-		error = kit_check(&installation->kit, installation->identity);
+	if (read_kit(installation) != EXIT_DONE)
+		return EXIT_REFUSED;
+	error = kit_check(&installation->kit, installation->identity);
 	if (error)
-		return say_crypto(call->words[1], error);
+		return say_crypto(installation->kit_path, error);
 	if (!check_installed(installation) || !check_conf(installation) || !read_updates(installation))
 		return EXIT_REFUSED;
 	return EXIT_DONE;
@@ -221,7 +263,10 @@ static bool write_conf(const struct installation *installation)
 
 	if (!installation->conf)
 		return true;
-	text = realpath(installation->state, state) ? conf_make(own, installation->directory, state, owner_group(state)) : NULL;
+	if (installation->is_usual && !file_make_folder(USUAL_CONF_DIR, 0755))
+		return false;
+	text = realpath(installation->state, state) ? conf_make(own, installation->directory, state, owner_group(state),
+	    installation->part.homes, installation->part.home_count) : NULL;
 	if (!text)
 		say_refused("%s cannot be made: the path of the state folder is not found", installation->conf);
 	is_written = text && file_write(installation->conf, text, strlen(text));
@@ -251,8 +296,12 @@ static bool write_updates(const struct installation *installation)
 
 static bool put_keys(struct installation *installation)
 {
-	enum cpd_error error = installation->has_copied ? identity_put(installation->identity, installation->identity_path) : CPD_OK;
+	enum cpd_error error = CPD_OK;
 
+	/* The first code of a kit is the keys' first life; who opens with the second cannot know whether there was a first. */
+	if (installation->has_copied)
+		error = installation->is_sealed && installation->part.slot == KIT_SLOT_VOLUNTEER
+		    ? identity_place(installation->identity, installation->identity_path) : identity_put(installation->identity, installation->identity_path);
 	if (error)
 		say_crypto(installation->identity_path, error);
 	return !error;
@@ -269,7 +318,7 @@ static int install(struct installation *installation)
 	if (directory_version(installation->directory) != kit->update_count)
 		return say_refused("the kit's updates have a gap: ask the region to make it again with `cpctl region kit`; nothing was changed");
 	/* The state is the daemon's; the configuration is who installs' own. */
-	if (!file_make_folder(installation->state, 0700) || !owner_become(installation->state) || !put_keys(installation) ||
+	if (!owner_make_folder(installation->state) || !owner_become(installation->state) || !put_keys(installation) ||
 	    !write_updates(installation) || !owner_leave() || !write_conf(installation) || !owner_become(installation->state))
 		return EXIT_REFUSED;
 	error = identity_install(installation->identity, kit->node, kit->key_number, &kit->anchor);
@@ -280,19 +329,28 @@ static int install(struct installation *installation)
 	    kit->anchor.name, directory_version(installation->directory), region_anchor_fingerprint(&kit->anchor, fingerprint));
 	if (installation->conf)
 		printf("Configuration         %s\n", installation->conf);
+	if (installation->is_usual)
+		printf("Now start it: systemctl enable --now cpd\n");
 	return EXIT_DONE;
 }
 
 int verb_node_install(struct call *call)
 {
-	struct installation installation = { .state = call->words[0], .conf = call_option(call, "conf"),
-		.keys = call_option(call, "keys") };
-	int status = prepare(call, &installation);
+	bool is_usual = call->word_count == 1;
+	struct installation installation = { .is_usual = is_usual, .state = is_usual ? USUAL_STATE : call->words[0],
+		.kit_path = call->words[call->word_count - 1], .conf = call_option(call, "conf"), .keys = call_option(call, "keys") };
+	int status;
 
+	if (is_usual && !installation.conf)
+		installation.conf = USUAL_CONF;
+	else
+		installation.is_usual = false;
+	status = prepare(&installation);
 	if (status == EXIT_DONE)
 		status = install(&installation);
 	directory_free(installation.directory);
 	kit_clear(&installation.kit);
+	sealed_part_clear(&installation.part);
 	identity_free(installation.identity);
 	return status;
 }

@@ -3,15 +3,32 @@
 
 #include <errno.h>
 #include <grp.h>
+#include <pwd.h>
 #include <string.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
 #include "daemon/cpctl/cpctl.h"
+#include "daemon/cpctl/file.h"
 
 static bool is_of_another(const char *folder, struct stat *status)
 {
 	return !getuid() && !stat(folder, status) && status->st_uid != 0;
+}
+
+bool owner_make_folder(const char *folder)
+{
+	const struct passwd *user;
+
+	if (file_exists(folder))
+		return true;
+	user = getuid() ? NULL : getpwnam("cpd");
+	if (!file_make_folder(folder, 0700))
+		return false;
+	if (!user || !chown(folder, user->pw_uid, user->pw_gid))
+		return true;
+	say_refused("%s: cannot be made cpd's: %s", folder, strerror(errno));
+	return false;
 }
 
 bool owner_become(const char *folder)

@@ -8,6 +8,8 @@
 
 #include <stdbool.h>
 
+/* Makes the folder (0700) when it is absent; root makes it the daemon's own user's (cpd), where that is there. False: told. */
+bool owner_make_folder(const char *folder);
 /* From here on this process acts as the owner of the folder; false when that fails, which is told. */
 bool owner_become(const char *folder);
 /* Acts as who called cpctl again; false when that fails, which is told. */

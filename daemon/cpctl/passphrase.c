@@ -13,7 +13,7 @@
 
 #include "daemon/cpctl/arguments.h"
 
-static const char known[] = "CPD_PASSPHRASE_FILE", fresh[] = "CPD_NEW_PASSPHRASE_FILE";
+static const char known[] = "CPD_PASSPHRASE_FILE", code[] = "CPD_CODE_FILE", fresh[] = "CPD_NEW_PASSPHRASE_FILE";
 
 static bool is_set(const char *variable)
 {
@@ -77,7 +77,7 @@ static bool from_file(const char *variable, struct passphrase *out)
 	return ok;
 }
 
-static bool from_terminal(const char *prompt, const char *variable, struct passphrase *out)
+static bool from_terminal(const char *prompt, const char *variable, bool is_seen, struct passphrase *out)
 {
 	int fd = open("/dev/tty", O_RDWR | O_CLOEXEC | O_NOCTTY);
 	struct termios before, silent;
@@ -86,29 +86,32 @@ static bool from_terminal(const char *prompt, const char *variable, struct passp
 	if (fd < 0 || tcgetattr(fd, &before)) {
 		if (fd >= 0)
 			close(fd);
-		say_refused("there is no terminal to type the passphrase on: do this at one, or name a file of mode 0600 in %s", variable);
+		say_refused("there is no terminal to type it on: do this at one, or name a file of mode 0600 in %s", variable);
 		return false;
 	}
 	silent = before;
 	/* Nothing may end us while the terminal is silent: a shell that echoes nothing is no shell. */
 	silent.c_lflag &= ~(tcflag_t)(ECHO | ECHONL | ISIG);
 	dprintf(fd, "%s: ", prompt);
-	tcsetattr(fd, TCSAFLUSH, &silent);
+	if (!is_seen)
+		tcsetattr(fd, TCSAFLUSH, &silent);
 	ok = read_line(fd, out);
-	tcsetattr(fd, TCSAFLUSH, &before);
-	dprintf(fd, "\n");
+	if (!is_seen) {
+		tcsetattr(fd, TCSAFLUSH, &before);
+		dprintf(fd, "\n");
+	}
 	close(fd);
 	if (!ok)
-		say_refused("no passphrase was given; nothing was changed");
+		say_refused("no %s was given; nothing was changed", is_seen ? "code" : "passphrase");
 	return ok;
 }
 
-static bool ask(const char *prompt, const char *variable, struct passphrase *out)
+static bool ask(const char *prompt, const char *variable, bool is_seen, struct passphrase *out)
 {
 	memset(out, 0, sizeof(*out));
 	/* Without the right to lock memory it is as it is: off-line machines seldom swap. */
 	(void)mlock(out, sizeof(*out));
-	if (is_set(variable) ? from_file(variable, out) : from_terminal(prompt, variable, out))
+	if (is_set(variable) ? from_file(variable, out) : from_terminal(prompt, variable, is_seen, out))
 		return true;
 	passphrase_wipe(out);
 	return false;
@@ -116,7 +119,17 @@ static bool ask(const char *prompt, const char *variable, struct passphrase *out
 
 bool passphrase_ask(const char *prompt, struct passphrase *out)
 {
-	return ask(prompt, known, out);
+	return ask(prompt, known, false, out);
+}
+
+bool passphrase_code_is_given(void)
+{
+	return is_set(code);
+}
+
+bool passphrase_ask_code(const char *prompt, struct passphrase *out)
+{
+	return ask(prompt, code, true, out);
 }
 
 bool passphrase_ask_new(struct passphrase *out)
@@ -127,7 +140,7 @@ bool passphrase_ask_new(struct passphrase *out)
 	if (!is_set(fresh))
 		fprintf(stderr, "A passphrase seals the region's key: five words or more, that no list of quotes has.\n"
 		    "Without it nobody can admit or revoke, and nobody can find it out: write it down\nand keep it in a safe, apart from the key.\n");
-	if (!ask("New passphrase", fresh, out))
+	if (!ask("New passphrase", fresh, false, out))
 		return false;
 	if (out->len < PASSPHRASE_LEAST) {
 		say_refused("the passphrase is shorter than %d characters; nothing was changed", PASSPHRASE_LEAST);
@@ -136,7 +149,7 @@ bool passphrase_ask_new(struct passphrase *out)
 	}
 	if (is_set(fresh))
 		return true;
-	if (!ask("The same again", fresh, &again)) {
+	if (!ask("The same again", fresh, false, &again)) {
 		passphrase_wipe(out);
 		return false;
 	}

@@ -1,11 +1,11 @@
 /* region.c: what the region's authority does, off-line: begin a region, admit nodes, make groups, revoke. */
-#include <arpa/inet.h>
 #include <jansson.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <strings.h>
 
+#include "daemon/cpctl/admission.h"
 #include "daemon/cpctl/arguments.h"
 #include "daemon/cpctl/cpctl.h"
 #include "daemon/cpctl/output.h"
@@ -21,12 +21,6 @@ static bool good_name(struct call *call, const char *option, const char *text)
 	return false;
 }
 
-/* A code of two letters and digits: GM0344, VR09. */
-static bool is_code(const char *text, const char *letters, size_t digits)
-{
-	return !strncmp(text, letters, 2) && strspn(text + 2, "0123456789") == digits && strlen(text) == 2 + digits;
-}
-
 /* ---------------------------------------------------------------- init */
 
 int verb_region_init(struct call *call)
@@ -40,7 +34,7 @@ int verb_region_init(struct call *call)
 
 	if (!good_name(call, "name", name))
 		return EXIT_USAGE;
-	if (!is_code(region, "VR", 2))
+	if (!admission_is_code(region, "VR", 2))
 		return say_usage(call, "--region: \"%s\" is not a safety region's code; write it like VR09", region);
 	if (network && (!*network || strlen(network) > LIMIT_NETWORK || strspn(network, "abcdefghijklmnopqrstuvwxyz0123456789-") != strlen(network)))
 		return say_usage(call, "--network: \"%s\" may hold a-z, 0-9 and '-', at most %d", network, LIMIT_NETWORK);
@@ -97,42 +91,14 @@ int verb_region_passphrase(struct call *call)
 
 /* ---------------------------------------------------------------- admit */
 
-/* tcp://192.0.2.1:5600 or tcp://[2001:db8::1]:5600. Names are not looked up in a crisis. */
-static bool good_address(struct call *call, const char *text)
-{
-	char host[LIMIT_ADDRESS + 1];
-	uint8_t binary[16];
-	const char *colon = strrchr(text, ':');
-	size_t len = colon ? (size_t)(colon - text) : 0;
-	uint64_t port;
-	bool is_good = false;
-
-	if (!strncmp(text, "tcp://", 6) && len > 6 && strlen(text) <= LIMIT_ADDRESS && parse_number(colon + 1, 65535, &port) && port) {
-		bool is_six = text[6] == '[' && text[len - 1] == ']' && len > 8;
-
-		snprintf(host, sizeof(host), "%.*s", (int)(is_six ? len - 8 : len - 6), text + (is_six ? 7 : 6));
-		is_good = inet_pton(is_six ? AF_INET6 : AF_INET, host, binary) == 1;
-	}
-	if (!is_good)
-		say_usage(call, "--address: \"%s\" is not numeric; write tcp://192.0.2.1:5600", text);
-	return is_good;
-}
-
 static bool take_degrees(struct call *call, const char *option, double most, int32_t *out)
 {
 	const char *text = call_option(call, option);
-	char *end;
-	double degrees;
 
-	if (!text)
+	if (!text || admission_degrees(text, most, out))
 		return true;
-	degrees = strtod(text, &end);
-	if (end == text || *end || !(degrees >= -most && degrees <= most)) {
-		say_usage(call, "--%s: \"%s\" is not a number of degrees from -%g to %g; write 52.09083", option, text, most, most);
-		return false;
-	}
-	*out = (int32_t)(degrees * 1e5 + (degrees < 0 ? -0.5 : 0.5));
-	return true;
+	say_usage(call, "--%s: \"%s\" is not a number of degrees from -%g to %g; write 52.09083", option, text, most, most);
+	return false;
 }
 
 static bool take_admission(struct call *call, struct certificate *certificate)
@@ -141,14 +107,18 @@ static bool take_admission(struct call *call, struct certificate *certificate)
 	const char *municipality = call_option(call, "municipality");
 
 	if (!call_number(call, "node", UINT32_MAX, &certificate->node) || (name && !good_name(call, "name", name)) ||
-	    (address && !good_address(call, address)) || !take_degrees(call, "lat", 90, &certificate->latitude_e5) ||
+	    !take_degrees(call, "lat", 90, &certificate->latitude_e5) ||
 	    !take_degrees(call, "lon", 180, &certificate->longitude_e5))
 		return false;
+	if (address && !admission_is_address(address)) {
+		say_usage(call, "--address: \"%s\" is not numeric; write tcp://192.0.2.1:5600", address);
+		return false;
+	}
 	if (!node_role_parse(role, &certificate->role)) {
 		say_usage(call, "--role: \"%s\" is not a role; it is nsp, cp, desk or partner", role);
 		return false;
 	}
-	if (municipality && !is_code(municipality, "GM", 4)) {
+	if (municipality && !admission_is_code(municipality, "GM", 4)) {
 		say_usage(call, "--municipality: \"%s\" is not a CBS code; write it like GM0344", municipality);
 		return false;
 	}

@@ -57,6 +57,7 @@ static const struct option_rule region_revoke_options[] = {
 	OPTIONS_END
 };
 
+static const struct option_rule region_enrol_options[] = { OPTION("homes", "A,B", "CPs to call, of rows that name none"), OPTIONS_END };
 static const struct option_rule region_kit_options[] = { REQUIRED("node", "NUMBER", "whose kit"), OPTIONS_END };
 static const struct option_rule node_init_options[] = { REQUIRED("name", "NAME", "the name it asks for"), OPTIONS_END };
 static const struct option_rule refuse_options[] = { REQUIRED("reason", "TEXT", "why it cannot be done, in one sentence"), OPTIONS_END };
@@ -145,6 +146,10 @@ const struct verb verbs[] = {
 	  "changes the certificate; with a request of new keys, and --replace, the node\ngets its next key, and keeps its address, municipality and place where none\nis given.",
 	  "cpctl region admit vr09 request.cpd --node 344003 --role nsp \\\n    --name 'NSP De Meern' --municipality GM0344\n"
 	  "cpctl region admit vr09 request.cpd --node 901 --role cp \\\n    --address tcp://192.0.2.1:5600", region_admit_options, false, verb_region_admit, NULL },
+	{ "region enrol", "DIR LIST", 2, 2, "a list of nodes becomes sealed kits, and a sheet each",
+	  "A spreadsheet's CSV. Columns by name, in any order: name, municipality, place,\nlat, lon, role, homes (CPs to call, the best first: 901 902), address, number.\nAll but name may be left out. "
+	  "The keys are made here and leave in the kit, that only\nthe sheet's code opens. Given again it goes on where it broke off.",
+	  "cpctl region enrol vr09 utrecht.csv --homes 901,902", region_enrol_options, false, verb_region_enrol, NULL },
 	{ "region group", "DIR", 1, 1, "make a group, or its next version",
 	  "Messages go to the version that their author's node held.",
 	  "cpctl region group vr09 --number 1 --name alle-nsp --members 344001,344002", region_group_options, false, verb_region_group, NULL },
@@ -154,12 +159,14 @@ const struct verb verbs[] = {
 	{ "region kit", "DIR", 1, 1, "make a node's kit again, with every update so far", "",
 	  "cpctl region kit vr09 --node 344003", region_kit_options, false, verb_region_kit, NULL },
 	{ "region show", "DIR", 1, 1, "the nodes, keys and groups of a region", "", "cpctl region show vr09", NULL, false, verb_region_show, NULL },
-	{ "node init", "STATEDIR", 1, 1, "make a node's keys, and the request for its region",
-	  "Run it as the user that cpd runs as, or cpd cannot read its keys.",
-	  "sudo -u cpd cpctl node init /var/lib/cpd --name 'NSP De Meern'", node_init_options, false, verb_node_init, NULL },
-	{ "node install", "STATEDIR KIT", 2, 2, "make this machine the node that its region's kit says",
-	  "Changes nothing when the kit is half, damaged, or another machine's. cpd takes\nthe updates in when it starts.",
-	  "sudo -u cpd cpctl node install /var/lib/cpd /media/stick/344003.kit \\\n    --conf /var/lib/cpd/cpd.conf", node_install_options, false, verb_node_install, NULL },
+	{ "node init", "[STATEDIR]", 0, 1, "make a node's keys, and the request for its region",
+	  "Without a STATEDIR it is /var/lib/cpd. What root makes there is its owner's, so\nthat cpd can read its keys.",
+	  "sudo cpctl node init --name 'NSP De Meern'\ncpctl node init STATEDIR --name 'NSP De Meern'", node_init_options, false, verb_node_init, NULL },
+	{ "node install", "[STATEDIR] KIT", 1, 2, "make this machine the node that its region's kit says",
+	  "Without a STATEDIR it is /var/lib/cpd, and /etc/cpd/cpd.conf is written where\nnone is. A sealed kit asks for the code on its sheet. Changes nothing when the\n"
+	  "kit is half, damaged, or another machine's. cpd takes the updates in when it\nstarts.",
+	  "sudo cpctl node install /media/stick/344003.sealed\nsudo -u cpd cpctl node install /var/lib/cpd /media/stick/344003.kit \\\n    --conf /var/lib/cpd/cpd.conf",
+	  node_install_options, false, verb_node_install, NULL },
 	{ "node claim", "STATEDIR", 1, 1, "make this copy the one in use, with cpd stopped",
 	  "For a node that was fenced, or whose keys come from the safe; the other copy\nstops when it hears of this one.",
 	  "systemctl stop cpd\ncpctl node claim /var/lib/cpd\nsystemctl start cpd", NULL, false, verb_node_claim, NULL },

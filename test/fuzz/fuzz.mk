@@ -1,7 +1,7 @@
 # Fuzzing. `make fuzz T=60` lets libFuzzer (clang) at every parser in turn, each for T seconds; FUZZ="envelope link":
 # only these. `make fuzz-replay` runs seeds, corpus and simple damage with any compiler, as `make check` does.
 FUZZ_TARGET_C := $(addprefix test/fuzz/,$(addsuffix .c,\
-                 common seeds vectors files targets target_proto target_link target_pair target_body target_config target_crypto target_courier target_sealed target_store target_api))
+                 common seeds vectors files targets target_proto target_link target_pair target_body target_config target_crypto target_kit target_courier target_sealed target_store target_api))
 FUZZ_GROUP     = -Wl,--start-group $(LIBSHELL) $(LIBS_ALL) -Wl,--end-group $(DAEMON_LIBS)
 FUZZ_CLANG    ?= clang
 FUZZ_SAN      := fuzzer-no-link,address,undefined

@@ -27,6 +27,7 @@ const struct fuzz_target fuzz_targets[] = {
 	TARGET(request, LIMIT_CERTIFICATE + 64, false),
 	TARGET(identity, 2048, true),
 	TARGET(backup, 2048, false),
+	TARGET(sealed_kit, 4096, false),
 	TARGET(courier, 4096, false),
 	TARGET(sealed, 8192, false),
 	TARGET(rows, 4096, false),

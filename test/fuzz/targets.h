@@ -31,6 +31,8 @@ FUZZ_TARGET(anchor);
 FUZZ_TARGET(request);
 FUZZ_TARGET(identity);
 FUZZ_TARGET(backup);
+/* target_kit.c */
+FUZZ_TARGET(sealed_kit);
 /* target_courier.c */
 FUZZ_TARGET(courier);
 /* target_sealed.c */

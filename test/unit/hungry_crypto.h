@@ -11,6 +11,7 @@
 #include "crypto/backup.h"
 #include "crypto/kit.h"
 #include "crypto/region.h"
+#include "crypto/sealed_kit.h"
 #include "test/unit/hungry.h"
 
 #ifndef ALLOC_FAULT_OFF
@@ -36,6 +37,10 @@ void *sodium_malloc(size_t size)
 #define kit_write(...) HUNGRY(kit_write(__VA_ARGS__))
 #define kit_read(...) HUNGRY(kit_read(__VA_ARGS__))
 #define kit_check(...) HUNGRY(kit_check(__VA_ARGS__))
+#define identity_generate(...) HUNGRY(identity_generate(__VA_ARGS__))
+#define sealed_kit_seal(...) HUNGRY(sealed_kit_seal(__VA_ARGS__))
+#define sealed_kit_open(...) HUNGRY(sealed_kit_open(__VA_ARGS__))
+#define sealed_kit_load(...) HUNGRY(sealed_kit_load(__VA_ARGS__))
 #define region_check_request(...) HUNGRY(region_check_request(__VA_ARGS__))
 #define region_make_update(...) HUNGRY(region_make_update(__VA_ARGS__))
 #define verify_message(...) HUNGRY(verify_message(__VA_ARGS__))
