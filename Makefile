@@ -46,7 +46,7 @@ ROLE_C    := $(addprefix daemon/role/,$(addsuffix .c,\
 DAEMON_C  := $(addprefix daemon/,$(addsuffix .c,\
              address api api_admin api_check api_courier api_events api_guard api_journal api_message api_metrics api_order api_sealed api_self api_status bearer_call \
              bearer_router bearer_selftest bearer_zmq body_json clock config config_show credentials log main node node_author node_courier node_courier_write \
-             node_directory node_effects node_gather node_journal node_links node_load node_query \
+             node_directory node_effects node_emergency node_gather node_journal node_links node_load node_query \
              node_claim node_reissue node_retention node_seal node_send node_space node_stall node_turn node_updates node_vault send_window space_watch verify_pool zap zmq_pump))
 CPCTL_C   := $(addprefix daemon/cpctl/,$(addsuffix .c,\
              act admission arguments backup check claim client clock conf courier directory doctor doctor_local enrol enrol_csv export fields file help inbox main node output owner passphrase path program \
@@ -62,7 +62,7 @@ LIBROLE   := $(BUILD)/librole.a
 LIBS_ALL  := $(LIBRELAY) $(LIBROLE) $(LIBSTORE) $(LIBCRYPTO) $(LIBPROTO)
 
 DAEMON_LIBS = -levent -levent_pthreads -lzmq -ljansson -lsystemd -linih -llmdb -lsodium -lprotobuf-c -lpthread
-CPCTL_LIBS  = -lcsv -lcurl -ljansson -lsodium -lprotobuf-c -lpthread
+CPCTL_LIBS  = -lcsv -lqrencode -lcurl -ljansson -lsodium -lprotobuf-c -lpthread
 
 all: $(BUILD)/cpd $(BUILD)/cpctl
 
@@ -139,7 +139,7 @@ check-run: all tests
 # Everything, within two hours on two idle cores: the parts are listed in test/check_all.py. PARTS="asan tsan": only these.
 check-all: deps
 	$(Q)$(MAKE) --no-print-directory all tests
-	@test/deps.sh systemd-container
+	@test/deps.sh systemd-container weasyprint
 	$(Q)BUILD=$(BUILD) CC=$(CC) MAKE="$(MAKE)" $(PYTHON) test/check_all.py $(PARTS)
 
 # Breaks the code on purpose, once a mutant, and tells which test saw it.

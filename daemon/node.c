@@ -11,6 +11,7 @@
 #include <systemd/sd-daemon.h>
 
 #include "daemon/log.h"
+#include "daemon/node_emergency.h"
 #include "daemon/node_internal.h"
 #include "daemon/node_vault.h"
 
@@ -395,6 +396,7 @@ enum cpd_error node_open(struct event_base *base, const struct config *config, s
 	}
 	directory_calls(node);
 	node_wake(node);
+	emergency_report(node);
 	log_line(LOG_INFO, "node-open", "node=%u role=%s epoch=%u directory=%u links=%zu", node->self, node->role->name, node->epoch,
 	    directory_version(node->directory), node->link_count);
 	*out = node;

@@ -3,7 +3,7 @@
 # does nothing where all is there. Called by `make demo`, `make check`, `make fuzz` and .ci/run.
 set -eu
 needed="gcc libc6-dev make pkg-config protobuf-c-compiler libprotobuf-c-dev libevent-dev libzmq3-dev
-liblmdb-dev libsodium-dev libjansson-dev libsystemd-dev libinih-dev libcurl4-openssl-dev libcsv-dev libcmocka-dev
+liblmdb-dev libsodium-dev libjansson-dev libsystemd-dev libinih-dev libcurl4-openssl-dev libcsv-dev libqrencode-dev libcmocka-dev
 python3 python3-prometheus-client python3-protobuf python3-lmdb python3-nacl python3-seccomp python3-yaml python3-zmq
 protobuf-compiler strace procps binutils systemd mandoc dpkg-dev $*"
 missing=""

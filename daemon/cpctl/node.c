@@ -6,6 +6,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
+#include <time.h>
 
 #include "crypto/kit.h"
 #include "crypto/region.h"
@@ -83,11 +84,14 @@ int verb_node_init(struct call *call)
 
 /* ---------------------------------------------------------------- install */
 
+#define EMERGENCY_NOTE_MAX 256 /* bytes: time, and a name of LIMIT_NAME */
+
 struct installation {
 	const char *state, *conf, *keys;     /* conf, keys NULL: not wanted */
 	const char *kit_path;
 	bool is_usual;                       /* the places of the package: a cpd.conf that stands there is kept */
 	bool has_copied;                     /* the identity is the copy's: it is still to be put in its place */
+	const char *who;                     /* who opened it with the emergency code */
 	bool is_sealed;                      /* the kit brought the keys: identity and homes are of `part` */
 	struct sealed_part part;
 	char identity_path[FILE_PATH_MAX], updates_path[FILE_PATH_MAX];
@@ -210,6 +214,15 @@ static int take_keys(struct installation *installation)
 	return take_copy(installation, copy, installation->keys);
 }
 
+static bool check_who(const struct installation *installation)
+{
+	if (installation->who && *installation->who && !text_check_string(installation->who, LIMIT_NAME, LIMIT_NAME, TEXT_ONE_LINE))
+		return true;
+	say_refused("this is the emergency code: its use is written down, and every CP is told. Give the command again and say who you are, in at most "
+	    "%d bytes: --who 'Jan de Vries, wijkteam'. Nothing was changed", LIMIT_NAME);
+	return false;
+}
+
 /* A sealed kit brings its keys along, any other is of keys that are here. */
 static int read_kit(struct installation *installation)
 {
@@ -221,6 +234,8 @@ static int read_kit(struct installation *installation)
 		return EXIT_REFUSED;
 	case UNSEAL_DONE:
 		installation->is_sealed = true;
+		if (installation->part.slot == KIT_SLOT_EMERGENCY && !check_who(installation))
+			return EXIT_REFUSED;
 		brought = installation->part.identity;
 		installation->part.identity = NULL;
 		return take_copy(installation, brought, installation->kit_path);
@@ -307,6 +322,23 @@ static bool put_keys(struct installation *installation)
 	return !error;
 }
 
+/* Which the daemon tells every CP of, when it starts: node_emergency.h. Before the keys: no installation without it. */
+static bool write_note(const struct installation *installation)
+{
+	char path[FILE_PATH_MAX], line[EMERGENCY_NOTE_MAX];
+	time_t now = time(NULL);
+	struct tm broken;
+	size_t len;
+
+	if (!installation->has_copied || installation->part.slot != KIT_SLOT_EMERGENCY)
+		return true;
+	if (!file_path(installation->state, "emergency-install", path) || !gmtime_r(&now, &broken))
+		return false;
+	len = strftime(line, sizeof(line), "%Y-%m-%d %H:%M UTC (klok van het kastje), ", &broken);
+	len += (size_t)snprintf(line + len, sizeof(line) - len, "%s\n", installation->who);
+	return file_write(path, line, len);
+}
+
 /* The identity last: when it says so, the node is installed, whatever broke off before. */
 static int install(struct installation *installation)
 {
@@ -318,7 +350,7 @@ static int install(struct installation *installation)
 	if (directory_version(installation->directory) != kit->update_count)
 		return say_refused("the kit's updates have a gap: ask the region to make it again with `cpctl region kit`; nothing was changed");
 	/* The state is the daemon's; the configuration is who installs' own. */
-	if (!owner_make_folder(installation->state) || !owner_become(installation->state) || !put_keys(installation) ||
+	if (!owner_make_folder(installation->state) || !owner_become(installation->state) || !write_note(installation) || !put_keys(installation) ||
 	    !write_updates(installation) || !owner_leave() || !write_conf(installation) || !owner_become(installation->state))
 		return EXIT_REFUSED;
 	error = identity_install(installation->identity, kit->node, kit->key_number, &kit->anchor);
@@ -329,6 +361,8 @@ static int install(struct installation *installation)
 	    kit->anchor.name, directory_version(installation->directory), region_anchor_fingerprint(&kit->anchor, fingerprint));
 	if (installation->conf)
 		printf("Configuration         %s\n", installation->conf);
+	if (installation->part.slot == KIT_SLOT_EMERGENCY)
+		printf("The emergency code was used: when cpd starts it tells every CP. Tell the\nmunicipality by telephone too.\n");
 	if (installation->is_usual)
 		printf("Now start it: systemctl enable --now cpd\n");
 	return EXIT_DONE;
@@ -338,7 +372,8 @@ int verb_node_install(struct call *call)
 {
 	bool is_usual = call->word_count == 1;
 	struct installation installation = { .is_usual = is_usual, .state = is_usual ? USUAL_STATE : call->words[0],
-		.kit_path = call->words[call->word_count - 1], .conf = call_option(call, "conf"), .keys = call_option(call, "keys") };
+		.kit_path = call->words[call->word_count - 1], .conf = call_option(call, "conf"), .keys = call_option(call, "keys"),
+		.who = call_option(call, "who") };
 	int status;
 
 	if (is_usual && !installation.conf)

@@ -82,7 +82,8 @@ static const struct option_rule courier_write_options[] = {
 };
 static const struct option_rule courier_read_options[] = { OPTION("limit", "KIB", "the largest answer; else 10240"), OPTIONS_END };
 static const struct option_rule node_install_options[] = { OPTION("conf", "FILE", "write a first cpd.conf there too"),
-	OPTION("keys", "DIR", "the copy of an identity folder to take the keys from"), OPTIONS_END };
+	OPTION("keys", "DIR", "the copy of an identity folder to take the keys from"),
+	OPTION("who", "NAME", "with the emergency code: who you are, for the CPs"), OPTIONS_END };
 
 const struct verb verbs[] = {
 	{ "status", "", 0, 0, "this node, its links, its queues, the noodsteunpunten", "",

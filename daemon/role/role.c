@@ -2,10 +2,10 @@
 #include "daemon/role/role.h"
 
 static const struct role roles[] = {
-	{ ROLE_ID_NSP,     "nsp",     "noodsteunpunt",         true, false, true },
-	{ ROLE_ID_CP,      "cp",      "coordinatiepunt",       false, false, false },
-	{ ROLE_ID_DESK,    "desk",    "desk crisisorganisatie", false, true, false },
-	{ ROLE_ID_PARTNER, "partner", "partner",               true, false, false },
+	{ ROLE_ID_NSP,     "nsp",     "noodsteunpunt",         true, false, false, true },
+	{ ROLE_ID_CP,      "cp",      "coordinatiepunt",       false, false, true, false },
+	{ ROLE_ID_DESK,    "desk",    "desk crisisorganisatie", false, true, false, false },
+	{ ROLE_ID_PARTNER, "partner", "partner",               true, false, false, false },
 };
 
 const struct role *role_find(enum node_role number)

@@ -18,6 +18,7 @@ struct role {
 	 * and a desk have hundreds of NSPs below them: they tell an NSP only of nodes that are none. */
 	bool passes_presence_to_nsps;
 	bool reads_care;                 /* meldkamer and GHOR: parts of a call that are sealed for care are for them */
+	bool hears_alarms;               /* it is told what the region must know of a node: daemon/node_emergency.h */
 	bool is_on_battery;              /* it speaks less often on an idle link: proto/link.h */
 };
 

@@ -15,7 +15,7 @@ import sys
 import tempfile
 import shutil
 
-from harness import CPCTL, CPD, Checks, wait_for
+from harness import CPCTL, CPD, Checks, Node, Region, free_port, wait_for
 
 LIST = """number,name,municipality,place,lat,lon,role,homes,address
 901,CP Utrecht,,Meldkamer,52.1,5.1,cp,,tcp://127.0.0.1:5600
@@ -231,6 +231,73 @@ def a_run_that_broke_off_goes_on_where_it_stopped(folder):
     expect(install(folder, authority, numbers[0], None, "first"), 0, "key 1")
     expect(install(folder, authority, numbers[-1], None, "last"), 0, "key 2")
     expect(enrol(folder, authority, text), 0, "nothing was changed")
+
+
+def come_alive(nodes_there, authority, folder, number, port=None, which=0, *options):
+    """A node of what its kit brought and nothing else, but where its socket is."""
+    node = Node(nodes_there, number, "cp" if port else "nsp", str(number))
+    os.makedirs(node.folder)
+    nodes_there.nodes[number] = node
+    code = write(os.path.join(folder, "code"), codes(authority, number)[which] + "\n")
+    done = run("node", "install", node.state, kit(authority, number), "--conf", node.conf, *options, code=code)
+    expect(done, 0, f"This is node {number}")
+    with open(node.conf) as file:
+        conf = file.read().replace("/run/cpd/api.sock", node.socket).replace("quality = auto", "quality = ntp").replace("0.0.0.0", "127.0.0.1")
+    write(node.conf, conf)
+    node.start()
+    return node, done
+
+
+@test
+def kits_make_a_region_and_the_emergency_code_is_told_to_its_cp(folder):
+    there = Region(os.path.join(folder, "region"))
+    try:
+        authority, port = there.authority, free_port()
+        expect(enrol(folder, authority, LIST.replace(":5600", f":{port}")), 0, "3 kits")
+        hub, _ = come_alive(there, authority, folder, 901, port)
+        node, _ = come_alive(there, authority, folder, 344001)
+        wait_for("a link", lambda: node.link_is_up(901), 60)
+        told = node.send("text", 901, {"text": "Wij zijn er"})
+        wait_for("the message", lambda: hub.has(told), 60)
+        assert not [m for m in hub.inbox() if m["precedence"] == "FLASH"], hub.inbox()
+        # The volunteer is not there.
+        code = write(os.path.join(folder, "code"), codes(authority, 344002)[1] + "\n")
+        expect(run("node", "install", os.path.join(folder, "no"), kit(authority, 344002), code=code), 1, "--who", "Nothing was changed")
+        assert not os.path.exists(os.path.join(folder, "no"))
+        node, done = come_alive(there, authority, folder, 344002, None, 1, "--who", "Jan de Vries, wijkteam")
+        assert "tells every CP" in done.stdout, done.stdout
+        flash = wait_for("the alarm", lambda: [m for m in hub.inbox() if m["precedence"] == "FLASH"], 60)
+        shown = hub.show(flash[0]["id"])
+        assert "Jan de Vries, wijkteam" in json.dumps(shown, ensure_ascii=False) and "344002" in shown["body"]["text"] and shown["body"]["subject"] == "NOODCODE GEBRUIKT", shown
+        assert os.listdir(node.state).count("emergency-install.told") == 1 and not os.path.exists(os.path.join(node.state, "emergency-install"))
+        with open(node.log) as log:
+            assert "event=emergency-install " in log.read()
+        # A crash between the message and the note's end: told again it is the same message.
+        node.stop()
+        os.rename(os.path.join(node.state, "emergency-install.told"), os.path.join(node.state, "emergency-install"))
+        node.start()
+        wait_for("the note to be put aside", lambda: os.path.exists(os.path.join(node.state, "emergency-install.told")), 30)
+        assert len([m for m in node.outbox() if m["precedence"] == "FLASH"]) == 1
+    finally:
+        there.close()
+
+
+@test
+def a_sheet_is_one_page_of_a4(folder):
+    authority = region(folder)
+    expect(enrol(folder, authority, LIST + f",{'M' * 80},GM0344,{'W' * 80},,,,901,\n"), 0)
+    text = sheet(authority, 344003)
+    assert "http" not in text and "<script" not in text and text.count("<svg") == 2 and len(codes(authority, 344003)) == 2
+    assert codes(authority, 344003)[0] != codes(authority, 344003)[1]
+    try:
+        from weasyprint import HTML
+    except ImportError:
+        assert not os.environ.get("FULL"), "python3-weasyprint is not there"
+        print("     (pages are not counted: no python3-weasyprint)")
+        return
+    for number in (344001, 344003):
+        pages = HTML(string=sheet(authority, number)).render().pages
+        assert len(pages) == 1, (number, len(pages))
 
 
 @test
