@@ -40,7 +40,7 @@ CRYPTO_C  := $(addprefix crypto/,$(addsuffix .c,\
 STORE_C   := $(addprefix store/,$(addsuffix .c,\
              batch check copy depth file key migrate pages read salvage store value writer))
 RELAY_C   := $(addprefix daemon/relay/,$(addsuffix .c,\
-             accept body carry map operate origin queue receipts relay route stall))
+             accept body carry map operate origin queue quota receipts relay route stall))
 ROLE_C    := $(addprefix daemon/role/,$(addsuffix .c,\
              role))
 DAEMON_C  := $(addprefix daemon/,$(addsuffix .c,\

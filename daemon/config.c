@@ -607,12 +607,22 @@ static bool fill_paths(struct reading *reading)
 	return true;
 }
 
+/* What one other node may put on this disk before it must wait: a quarter of it. */
+static void derive_quota(struct config *config)
+{
+	const int64_t quarter = (int64_t)config->store_limit_mib * 1024 * 1024 / 4;
+
+	if (quarter > config->timers.quota_bytes)
+		config->timers.quota_bytes = quarter;
+}
+
 static bool check_whole(struct reading *reading)
 {
 	if (!is_given(reading, "node", "number"))
 		return wrong(reading, 0, "[node] number is missing; write number = NUMBER (as in the certificate) under [node]");
 	if (!is_given(reading, "node", "role"))
 		return wrong(reading, 0, "[node] role is missing; write role = nsp, cp, desk or partner under [node]");
+	derive_quota(reading->config);
 	return check_links(reading) && fill_paths(reading);
 }
 

@@ -190,6 +190,7 @@ static void scalars_to_wire(const struct custody *custody, Cpd__StoredCustody *w
 	wire->flags = custody->flags;
 	wire->kind = custody->kind;
 	WIRE_PUT(wire, precedence, (uint32_t)custody->precedence);
+	WIRE_PUT(wire, lowered, custody->lowered);
 	WIRE_PUT(wire, mode, (uint32_t)custody->mode);
 	WIRE_PUT(wire, closing_level, (uint32_t)custody->closing_level);
 	WIRE_PUT(wire, created_s, custody->created_s);
@@ -289,7 +290,7 @@ static enum cpd_error recipients_from_wire(const Cpd__StoredCustody *wire, struc
 
 static enum cpd_error scalars_from_wire(const Cpd__StoredCustody *wire, struct custody *out)
 {
-	if (wire->hash.len != HASH8_LEN || wire->precedence >= PRECEDENCE_COUNT ||
+	if (wire->hash.len != HASH8_LEN || wire->precedence >= PRECEDENCE_COUNT || wire->lowered > wire->precedence ||
 	    wire->closing_level >= LEVEL_COUNT || wire->local_level >= LEVEL_COUNT ||
 	    wire->since_quality > CLOCK_GNSS || wire->n_trace > LIMIT_TRACE ||
 	    !id_read(wire->has_in_reply_to, wire->in_reply_to, &out->in_reply_to) ||
@@ -300,6 +301,7 @@ static enum cpd_error scalars_from_wire(const Cpd__StoredCustody *wire, struct c
 	out->flags = wire->flags;
 	out->kind = wire->kind;
 	out->precedence = (enum precedence)wire->precedence;
+	out->lowered = wire->lowered;
 	out->mode = (enum mode)wire->mode;
 	out->closing_level = (enum level)wire->closing_level;
 	out->created_s = wire->created_s;

@@ -61,6 +61,7 @@ struct custody {
 	unsigned flags;
 	message_kind kind;
 	enum precedence precedence;
+	unsigned lowered;             /* so much below it its rows are queued here: its origin has said too much (daemon/relay/quota.h) */
 	enum mode mode;
 	enum level closing_level;
 	uint32_t created_s, lifetime_s;
@@ -93,6 +94,11 @@ MUST_CHECK enum cpd_error custody_copy(const struct custody *from, struct custod
 struct recipient *custody_recipient(const struct custody *custody, uint32_t node);
 /* Finds or inserts. NULL: no memory, or LIMIT_RECIPIENTS. */
 struct recipient *custody_add_recipient(struct custody *custody, uint32_t node);
+/* The precedence of its rows in the queues here. */
+static inline enum precedence custody_queue(const struct custody *custody)
+{
+	return (enum precedence)(custody->precedence - custody->lowered);
+}
 /* Age now: what it had, plus the larger of custody time and (between two trusted clocks) wall time. */
 uint32_t custody_age_s(const struct custody *custody, const struct moment *now);
 /* Bytes for the store; *buf is malloc'ed and the caller's. */

@@ -87,4 +87,37 @@
 #define LIMIT_SEALED_AUDIENCES 2   /* that this version authors for */
 #define LIMIT_SEALED_CONTENT 2048  /* what is inside, before it is padded */
 
+/*
+ * What one node may use of another before it must wait (daemon/relay/quota.h); _MS: how long one more takes. Far above what an
+ * NSP says in a crisis, its backlog included, and far below what would fill a store or hold up a link for others.
+ */
+#define LIMIT_QUOTA_MESSAGES 65536       /* new ones of an origin: days of them, after a link was down */
+#define LIMIT_QUOTA_MESSAGE_MS 250
+#define LIMIT_QUOTA_BYTES (64 * 1024 * 1024) /* at least; else a quarter of the store */
+#define LIMIT_QUOTA_BYTES_MS (INT64_C(72) * 3600000) /* until all of it is there again */
+/* Of each precedence: beyond it a message is queued lower, never refused. A taken-over node that marks all as FLASH would
+ * otherwise hold up everybody's lower ones. Sixty calls for help at once, and 240 an hour, is more than one desk can take down. */
+#define LIMIT_QUOTA_FLASH 64
+#define LIMIT_QUOTA_FLASH_MS 15000
+#define LIMIT_QUOTA_IMMEDIATE 256
+#define LIMIT_QUOTA_IMMEDIATE_MS 5000
+#define LIMIT_QUOTA_PRIORITY 4096
+#define LIMIT_QUOTA_PRIORITY_MS 1000
+/* Over one link, of what was passed on already: each is passed on once more. */
+#define LIMIT_QUOTA_OFFERS 16384
+#define LIMIT_QUOTA_OFFER_MS 1000
+/* Receipts for what has not come here leave a record each, until its origin's floor passes it. */
+#define LIMIT_QUOTA_FOREKNOWN 1024
+#define LIMIT_QUOTA_FOREKNOWN_MS 10000
+/* "Your id is another's": each makes us write a message again. A disk that was put back meets as many at once. */
+#define LIMIT_QUOTA_CONFLICTS 64
+#define LIMIT_QUOTA_CONFLICT_MS 60000
+/* "You have said more than you know", in a receipt: each begins an epoch; and how far one such word leads at the most. */
+#define LIMIT_QUOTA_EPOCHS 4
+#define LIMIT_QUOTA_EPOCH_MS 600000
+#define LIMIT_EPOCH_LEAP 1000
+/* Receipts again, though the number of the offer is not new: the number is not signed. */
+#define LIMIT_QUOTA_ANSWERS 16
+#define LIMIT_QUOTA_ANSWER_MS 30000
+
 #endif

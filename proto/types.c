@@ -138,6 +138,7 @@ const char *reason_name(enum cpd_reason reason)
 	case REFUSED_UNKNOWN_GROUP: return "UNKNOWN-GROUP";
 	case REFUSED_FULL: return "FULL";
 	case REFUSED_BUSY: return "BUSY";
+	case REFUSED_QUOTA: return "QUOTA";
 	}
 	return "UNKNOWN";
 }

@@ -446,7 +446,7 @@ static bool rule_recipient(struct check *check, struct custody *custody, size_t 
 {
 	struct recipient *recipient = &custody->recipients[index];
 	const uint32_t link = recipient_link(recipient);
-	const struct item_ref ref = { .type = ITEM_TYPE_MESSAGE, .precedence = custody->precedence, .id = custody->id };
+	const struct item_ref ref = { .type = ITEM_TYPE_MESSAGE, .precedence = custody_queue(custody), .id = custody->id };
 	char id[MESSAGE_ID_TEXT_MAX];
 	struct store_value value;
 	struct store_key key;
@@ -459,10 +459,10 @@ static bool rule_recipient(struct check *check, struct custody *custody, size_t 
 	check_say(check, "message %s waits for link %" PRIu32 " with recipient %" PRIu32 " and has no queue row there%s",
 	    message_id_format(&custody->id, id), link, recipient->node, check->repair ? "; queued again" : "");
 	needs_number = recipient->row == 0 ||
-	    check_place(check, custody, link, custody->precedence, recipient->row) == PLACE_IS_ANOTHERS;
+	    check_place(check, custody, link, custody_queue(custody), recipient->row) == PLACE_IS_ANOTHERS;
 	if (needs_number)
 		check_renumber(check, custody, index);
-	key = store_key_queue(link, custody->precedence, recipient->row);
+	key = store_key_queue(link, custody_queue(custody), recipient->row);
 	value = store_value_ref(&ref, recipient->node);
 	check_plan_put(check, TABLE_QUEUE, &key, &value);
 	return needs_number;

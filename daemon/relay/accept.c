@@ -8,6 +8,7 @@
 #include "proto/kind.h"
 
 #define MARKED UINT32_MAX   /* recipient.via: to be served by enqueue_marked */
+#define QUOTA_RECIPIENT 64  /* bytes that a recipient takes in the record and the queue */
 
 /* ---------------------------------------------------------------- small bookkeeping */
 
@@ -114,7 +115,7 @@ void rows_tidy(struct relay *relay, struct custody *custody)
 				is_served = true;
 		}
 		if (!is_served && ended->hop != HOP_PASSED)
-			row_delete(relay, ended->via, custody->precedence, ended->row);
+			row_delete(relay, ended->via, custody_queue(custody), ended->row);
 		ended->row = 0;
 	}
 	custody_changed(relay, custody);
@@ -122,7 +123,7 @@ void rows_tidy(struct relay *relay, struct custody *custody)
 
 void enqueue_marked(struct relay *relay, struct custody *custody)
 {
-	struct item_ref ref = { .type = ITEM_TYPE_MESSAGE, .precedence = custody->precedence, .id = custody->id };
+	struct item_ref ref = { .type = ITEM_TYPE_MESSAGE, .precedence = custody_queue(custody), .id = custody->id };
 
 	/* First the ways, then one row for each way, so that a row always speaks of the same recipients. */
 	for (size_t i = 0; i < custody->recipient_count; i++) {
@@ -278,7 +279,7 @@ static enum cpd_reason reason_of_offer(enum cpd_error error)
 }
 
 /* Fills in what the header tells; recipients known from receipts that came before it stay. */
-static void custody_fill(const struct relay *relay, struct custody *custody, const struct header *header,
+static void custody_fill(struct relay *relay, struct custody *custody, const struct header *header,
     const struct hash8 *hash, bool is_suspect, uint32_t link)
 {
 	const struct kind *kind = kind_find(header->kind);
@@ -286,6 +287,7 @@ static void custody_fill(const struct relay *relay, struct custody *custody, con
 	custody->hash = *hash;
 	custody->kind = header->kind;
 	custody->precedence = header->precedence;
+	custody->lowered = quota_lowers(relay, header->id.origin, header->precedence);
 	custody->mode = header->mode;
 	custody->closing_level = header->closing_level;
 	custody->created_s = header->created_s;
@@ -319,6 +321,12 @@ static void custody_refresh(struct relay *relay, struct custody *custody, const 
 	custody_changed(relay, custody);
 }
 
+/* As long as its origin waits before it offers again. */
+static bool has_been_a_while(const struct relay *relay, const struct custody *custody)
+{
+	return relay->now.custody_ms - custody->since.custody_ms >= relay->config.retry_ms[custody->precedence];
+}
+
 static void deliver_here(struct relay *relay, struct custody *custody, const struct header *header, uint32_t retry)
 {
 	const struct kind *kind = kind_find(custody->kind);
@@ -328,7 +336,9 @@ static void deliver_here(struct relay *relay, struct custody *custody, const str
 
 	if (custody->flags & CUSTODY_IS_ADDRESSEE) {
 		journal(relay, JOURNAL_DUPLICATE, custody, relay->config.self, relay->event->link, custody->local_level, REFUSED_NONE);
-		if (retry > custody->local_retry && !(custody->flags & CUSTODY_IS_STATE)) {
+		/* The number is not signed: one far too high, of somebody else, must not silence us for good. */
+		if (!(custody->flags & CUSTODY_IS_STATE) && (retry > custody->local_retry
+		    || (has_been_a_while(relay, custody) && quota_has(relay, custody->id.origin, QUOTA_ANSWERS, 1)))) {
 			custody->local_retry = retry;
 			custody_changed(relay, custody);
 			witness(relay, custody, custody->local_level, REFUSED_NONE, NULL);
@@ -380,12 +390,15 @@ static bool is_answered(const struct relay *relay, const struct custody *custody
 	    && level_closes(recipient->level, custody->closing_level);
 }
 
-/* A hop duplicate: this copy waits here or has gone on already. */
-static bool is_served(const struct recipient *recipient, const struct trailer *trailer, bool came_back)
+/* A hop duplicate: this copy waits here or has gone on already. Its number is not signed: after one far too high, of somebody
+ * else, the origin's own offers would be taken for known ever after. So a number counts only for as long as the origin waits
+ * before it offers again. */
+static bool is_served(const struct relay *relay, const struct custody *custody, const struct recipient *recipient, const struct trailer *trailer, bool came_back)
 {
 	if (recipient->hop == HOP_QUEUED || recipient->hop == HOP_UNROUTED)
 		return true;
-	return recipient->hop != HOP_NONE && trailer->retry <= recipient->retry && !came_back;
+	return recipient->hop != HOP_NONE && trailer->retry <= recipient->retry && !came_back
+	    && !has_been_a_while(relay, custody);
 }
 
 /* What its origin has ended is not sent on when a neighbour gives it back. */
@@ -410,7 +423,7 @@ static bool needs_serving(const struct relay *relay, const struct custody *custo
 	if (custody && is_over(custody))
 		return false;
 	return !recipient || (!is_answered(relay, custody, recipient, trailer->after_epoch)
-	    && !is_served(recipient, trailer, trace_names(trailer, relay->config.self)));
+	    && !is_served(relay, custody, recipient, trailer, trace_names(trailer, relay->config.self)));
 }
 
 bool offer_needs_bytes(const struct relay *relay, const struct custody *custody, const struct header *header, const struct trailer *trailer)
@@ -489,11 +502,28 @@ static bool serve(struct relay *relay, struct custody *custody, uint32_t node, c
 			recipient->retry = trailer->retry;   /* it still waits here: the newer number goes with it */
 		return false;
 	}
-	if (is_known && is_served(recipient, trailer, came_back))
+	if (is_known && is_served(relay, custody, recipient, trailer, came_back))
 		return false;
 	recipient->retry = trailer->retry;
 	recipient->via = MARKED;
 	return true;
+}
+
+/* What the disk and the work of a new message are charged to its origin; an offer of what has gone on already, to who brings
+ * it, for nobody else has a say in how often that is done. */
+static bool is_within_quota(struct relay *relay, const struct message *message, const struct trailer *trailer, const struct custody *custody)
+{
+	const struct header *header = &message->header;
+	uint32_t recipients[LIMIT_RECIPIENTS];
+	size_t count;
+	const bool is_new = !custody || !custody->kind;
+
+	if (!relay->event->link || header->id.origin == relay->config.self || offer_recipients(relay, header, trailer, recipients, &count))
+		return true;                             /* accept_take says what is wrong with it */
+	if (!is_new)
+		return !offer_needs_bytes(relay, custody, header, trailer) || quota_has(relay, relay->event->link, QUOTA_OFFERS, 1);
+	return quota_has(relay, header->id.origin, QUOTA_MESSAGES, 1)
+	    && quota_has(relay, header->id.origin, QUOTA_KIB, (uint32_t)((message->bytes.len + header->large_length + count * QUOTA_RECIPIENT) / 1024 + 1));
 }
 
 static enum cpd_reason admit(struct relay *relay, const struct verified_message *message, const struct trailer *trailer,
@@ -501,7 +531,8 @@ static enum cpd_reason admit(struct relay *relay, const struct verified_message 
 {
 	const struct header *header = &message->message.header;
 
-	if (custody && memcmp(&custody->hash, &message->hash, sizeof(message->hash)))
+	/* Of what came only as somebody's receipt the hash is that one's word: it stops no message that its origin has signed. */
+	if (custody && custody->kind && memcmp(&custody->hash, &message->hash, sizeof(message->hash)))
 		return REFUSED_ID_CONFLICT;
 	if (header->id.sequence < floor_of(relay, header->id.origin, header->id.epoch))
 		return REFUSED_BELOW_FLOOR;
@@ -509,6 +540,8 @@ static enum cpd_reason admit(struct relay *relay, const struct verified_message 
 		return REFUSED_FULL;
 	if (!trailer->hop_limit || (trailer->hop_limit == 1 && must_go_on(relay, custody, header, trailer)))
 		return REFUSED_HOP_LIMIT;
+	if (!is_within_quota(relay, &message->message, trailer, custody))
+		return REFUSED_QUOTA;
 	/* An own message that comes back under an id of ours that we never gave: we were put back. */
 	if (header->id.origin == relay->config.self && relay->event->link && !custody
 	    && (header->id.epoch > relay->config.epoch
@@ -619,6 +652,11 @@ void handle_message(struct relay *relay)
 	struct custody *custody = custody_of(relay, &header->id);
 	enum cpd_reason reason = admit(relay, message, trailer, custody);
 
+	if (!reason && custody && !custody->kind && memcmp(&custody->hash, &message->hash, sizeof(message->hash))) {
+		custody->hash = message->hash;
+		custody->recipient_count = 0;            /* those receipts were for other words */
+		custody_changed(relay, custody);
+	}
 	if (!relay->event->link) {
 		relay->counters.next_sequence = header->id.sequence + 1;
 		relay->counters_dirty = true;
@@ -727,7 +765,9 @@ void handle_refused(struct relay *relay)
 	if (neighbour_of(relay, relay->event->link))
 		body_forget(neighbour_of(relay, relay->event->link), ref);
 	journal(relay, JOURNAL_REFUSED_BY, custody, 0, relay->event->link, LEVEL_NONE, relay->event->reason);
-	if (reason_is_retryable(relay->event->reason)) {
+	/* Who says all day that our ids are others' does not have us write everything again all day. */
+	if (reason_is_retryable(relay->event->reason)
+	    || (relay->event->reason == REFUSED_ID_CONFLICT && !quota_has(relay, relay->event->link, QUOTA_CONFLICTS, 1))) {
 		window_wait(relay, relay->event->link, ref);
 		if (relay->event->reason == REFUSED_FULL)
 			window_full(relay, relay->event->link, ref->precedence);

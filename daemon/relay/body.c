@@ -220,10 +220,11 @@ bool body_take(struct relay *relay, enum cpd_reason *reason)
 		*reason = REFUSED_BUSY;
 		return false;
 	}
-	if (!custody) {
+	if (!custody)
 		custody = custody_make(relay, &message->message.header.id);
-		if (!custody)
-			return false;
+	if (!custody)
+		return false;
+	if (!custody->kind) {
 		custody->hash = message->hash;
 		custody->kind = message->message.header.kind;
 		custody->precedence = message->message.header.precedence;

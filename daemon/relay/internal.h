@@ -5,12 +5,13 @@
  * route.c    links, presence, next hop          accept.c   a message arrives or is authored
  * receipts.c receipts arrive or are made        origin.c   retention: retry, expiry, closing, floor
  * body.c     large bodies, leaf by leaf         operate.c  a person's acts
- * carry.c    what goes by hand
+ * carry.c    what goes by hand                quota.c    what one node may use of this one
  */
 #ifndef CPD_RELAY_INTERNAL_H
 #define CPD_RELAY_INTERNAL_H
 
 #include "daemon/relay/map.h"
+#include "daemon/relay/quota.h"
 #include "daemon/relay/relay.h"
 
 enum entry_state { ENTRY_READY, ENTRY_UNDER_WAY, ENTRY_WAITING };
@@ -107,6 +108,7 @@ struct relay {
 	size_t link_count;
 	struct map links_by_node;    /* the same */
 	struct map overlay, peers, latest, bodies;
+	struct quotas *quotas;       /* owned */
 	struct message_id *dirty; size_t dirty_count, dirty_capacity;
 	uint64_t turn, committed;
 	struct relay_effect *effects; size_t effect_count, effect_capacity, effect_taken;
@@ -188,6 +190,11 @@ bool accept_take(struct relay *relay, const struct message *message, const struc
 
 /* Would accept_take need the bytes of this offer, to show or to serve them? */
 bool offer_needs_bytes(const struct relay *relay, const struct custody *custody, const struct header *header, const struct trailer *trailer);
+
+/* May `node` use so much more (quota.h)? This node itself always may. */
+bool quota_has(struct relay *relay, uint32_t node, enum quota_kind kind, uint32_t count);
+/* So much lower than its precedence a message of `origin` is queued: the highest of which it has something left. */
+unsigned quota_lowers(struct relay *relay, uint32_t origin, enum precedence precedence);
 
 /* receipts.c */
 void handle_receipts(struct relay *relay);

@@ -39,7 +39,7 @@ static void hold(struct relay *relay, struct custody *custody)
 
 		if (!row || (recipient->hop != HOP_QUEUED && recipient->hop != HOP_UNROUTED))
 			continue;
-		row_delete(relay, recipient->via, custody->precedence, row);
+		row_delete(relay, recipient->via, custody_queue(custody), row);
 		for (size_t j = i; j < custody->recipient_count; j++)
 			if (custody->recipients[j].row == row)
 				custody->recipients[j].row = 0;

@@ -33,7 +33,7 @@ void receipts_answer(struct relay *relay, const struct custody *custody, const s
 	journal(relay, JOURNAL_DUPLICATE, custody, recipient->node, relay->event->link, recipient->level, REFUSED_NONE);
 	if (custody->flags & CUSTODY_IS_ORIGIN)
 		return;          /* our own offer has come round: whom it would be told to is us */
-	record_forward(relay, &record, custody->id.origin, custody->precedence, (struct slice){ 0 }, 0);
+	record_forward(relay, &record, custody->id.origin, custody_queue(custody), (struct slice){ 0 }, 0);
 }
 
 /* What an addressee has signed ends our own waiting for it. */
@@ -88,7 +88,7 @@ static void apply_advice(struct relay *relay, struct custody *custody, const str
 		return;
 	journal(relay, entry->level == LEVEL_EXPIRED ? JOURNAL_EXPIRED : JOURNAL_UNDELIVERABLE, custody, receipts->witness,
 	    relay->event->link, entry->level, entry->reason);
-	if (entry->reason == REFUSED_ID_CONFLICT)
+	if (entry->reason == REFUSED_ID_CONFLICT && quota_has(relay, receipts->witness, QUOTA_CONFLICTS, 1))
 		effect_add(relay, EFFECT_REISSUE)->id = custody->id;
 	/* An addressee that refuses by its role speaks of itself; should it speak of another, its DELIVERED corrects it. */
 	recipient = entry->reason == REFUSED_ROLE ? custody_recipient(custody, receipts->witness) : NULL;
@@ -109,13 +109,20 @@ static void apply(struct relay *relay, const struct receipts *receipts, const st
 	if (!custody) {
 		if (is_own) {
 			/* Signed for something we do not remember having said. */
-			if (entry->subject.epoch > relay->config.epoch
-			    || (entry->subject.epoch == relay->config.epoch && entry->subject.sequence >= relay->counters.next_sequence))
+			const bool is_ahead = entry->subject.epoch > relay->config.epoch
+			    || (entry->subject.epoch == relay->config.epoch && entry->subject.sequence >= relay->counters.next_sequence);
+
+			/* No disk was ever put back so far; who says so wants our epochs used up. */
+			if (is_ahead && entry->subject.epoch - relay->config.epoch <= LIMIT_EPOCH_LEAP && quota_has(relay, receipts->witness, QUOTA_EPOCHS, 1))
 				effect_add(relay, EFFECT_RAISE_EPOCH)->epoch = entry->subject.epoch + 1;
 			return;
 		}
 		if (!level_is_addressees(entry->level)
 		    || entry->subject.sequence < floor_of(relay, entry->subject.origin, entry->subject.epoch))
+			return;
+		/* Any certified node may sign for what it likes, also for what nobody wrote. Without a record nothing is lost: the
+		 * message is passed on when it comes, and its addressee answers. */
+		if (!quota_has(relay, receipts->witness, QUOTA_FOREKNOWN, 1))
 			return;
 		custody = custody_make(relay, &entry->subject);
 		if (!custody)
@@ -129,8 +136,8 @@ static void apply(struct relay *relay, const struct receipts *receipts, const st
 		journal(relay, JOURNAL_ID_CONFLICT, custody, receipts->witness, relay->event->link, entry->level, REFUSED_ID_CONFLICT);
 		return;
 	}
-	if (custody->precedence > *precedence)
-		*precedence = custody->precedence;
+	if (custody_queue(custody) > *precedence)
+		*precedence = custody_queue(custody);
 	if (level_is_addressees(entry->level))
 		apply_addressee(relay, custody, receipts, entry);
 	else

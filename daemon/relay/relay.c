@@ -19,6 +19,7 @@ void relay_config_init(struct relay_config *config)
 		.presence_ms = 60000,
 		.refusal_wait_ms = 5000,
 		.copy_doubt_ms = 120000,
+		.quota_bytes = LIMIT_QUOTA_BYTES,
 	};
 }
 
@@ -44,6 +45,9 @@ struct relay *relay_new(const struct relay_config *config, const struct relay_co
 	relay->presence_counter = relay->counters.presence_counter;
 	relay->announce_at_ms = INT64_MAX;
 	relay->now = *now;
+	relay->quotas = quotas_new(config->quota_bytes);
+	if (!relay->quotas)
+		goto fail;
 	if (config->route_count) {
 		relay->routes = calloc(config->route_count, sizeof(*relay->routes));
 		if (!relay->routes)
@@ -115,6 +119,7 @@ void relay_free(struct relay *relay)
 	free(relay->effects);
 	free(relay->witness);
 	free(relay->routes);
+	quotas_free(relay->quotas);
 	free(relay);
 }
 
@@ -251,6 +256,25 @@ void journal(struct relay *relay, enum journal_what what, const struct custody *
 	effect->reason = reason;
 }
 
+bool quota_has(struct relay *relay, uint32_t node, enum quota_kind kind, uint32_t count)
+{
+	enum cpd_error error = node == relay->config.self ? CPD_OK
+	    : quota_take(relay->quotas, node, kind, count, relay->now.custody_ms);
+
+	relay->failed |= error == CPD_ERR_NOMEM;
+	return !error;
+}
+
+unsigned quota_lowers(struct relay *relay, uint32_t origin, enum precedence precedence)
+{
+	static const enum quota_kind kinds[PRECEDENCE_COUNT] = { QUOTA_KINDS, QUOTA_PRIORITY, QUOTA_IMMEDIATE, QUOTA_FLASH };
+	unsigned lowered = 0;
+
+	while (precedence - lowered > PRECEDENCE_ROUTINE && !quota_has(relay, origin, kinds[precedence - lowered], 1))
+		lowered++;
+	return lowered;
+}
+
 void witness(struct relay *relay, const struct custody *custody, enum level level, enum cpd_reason reason, const char *remark)
 {
 	void *array = relay->witness;
@@ -260,7 +284,7 @@ void witness(struct relay *relay, const struct custody *custody, enum level leve
 		return;
 	relay->witness = array;
 	item = &relay->witness[relay->witness_count++];
-	*item = (struct witness_item){ .precedence = custody->precedence };
+	*item = (struct witness_item){ .precedence = custody_queue(custody) };
 	item->entry.subject = custody->id;
 	item->entry.hash = custody->hash;
 	item->entry.level = level;

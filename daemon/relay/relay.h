@@ -44,6 +44,7 @@ struct relay_config {
 	uint32_t claim; uint64_t instance;
 	bool takes_over;                       /* it was told to: a higher claim of before its start is outbid */
 	int64_t started_ms;                    /* custody_ms when this instance began */
+	int64_t quota_bytes;                   /* an origin may put so much on this disk at once (quota.h): 64 MiB */
 	int64_t copy_doubt_ms;                 /* by so much an age that neighbours tell may be too low */
 };
 /* Fills in the defaults (FLASH 30 s, IMMEDIATE 2 min, PRIORITY 10 min, ROUTINE 30 min, max 2 h,

@@ -195,7 +195,7 @@ static inline void assert_box_is_sound(const struct box *box)
 				continue;
 			assert_true(custody->flags & CUSTODY_HAS_ENVELOPE);
 			assert_true((custody->flags & CUSTODY_IS_HELD && !recipient->row)
-			    || box_row_find(box, recipient->via, custody->precedence, recipient->row) < box->row_count);
+			    || box_row_find(box, recipient->via, custody_queue(custody), recipient->row) < box->row_count);
 		}
 		for (size_t t = 0; custody->timer_ms && t <= box->timer_count; t++) {
 			assert_true(t < box->timer_count);

@@ -20,6 +20,7 @@ static void make_custody(struct custody *out, size_t recipients)
 	out->flags = CUSTODY_IS_ORIGIN | CUSTODY_HAS_ENVELOPE | CUSTODY_IS_EXPIRED;
 	out->kind = 3;
 	out->precedence = PRECEDENCE_FLASH;
+	out->lowered = 2;
 	out->mode = MODE_EXERCISE;
 	out->closing_level = LEVEL_DONE;
 	out->created_s = 28000000;
