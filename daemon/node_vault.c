@@ -166,6 +166,7 @@ struct rewrap {
 	struct store_key seen;
 	size_t looked, count;
 	enum cpd_error error;
+	enum cpd_error unread;   /* a row that would not open just now, and may another time */
 };
 
 static bool rewrap_visit(void *context, const struct store_key *key, struct slice value)
@@ -173,6 +174,7 @@ static bool rewrap_visit(void *context, const struct store_key *key, struct slic
 	struct rewrap *scan = context;
 	uint8_t *content;
 	size_t len;
+	enum cpd_error error;
 
 	scan->seen = *key;
 	scan->looked++;
@@ -180,9 +182,14 @@ static bool rewrap_visit(void *context, const struct store_key *key, struct slic
 		return true;
 	if (scan->table == TABLE_META && (key->len < sizeof(keys_name) - 1 || memcmp(key->bytes, keys_name, sizeof(keys_name) - 1)))
 		return true;
-	/* What does not open now never will. */
-	if (vault_unwrap(scan->node->vault, place_of(key), value, &content, &len))
+	error = vault_unwrap(scan->node->vault, place_of(key), value, &content, &len);
+	/* What is damaged, the row or the key's file, never opens again. All else may: memory that ran out, a disk, a file mode. */
+	if (error == CPD_ERR_DAMAGED || error == CPD_ERR_MALFORMED)
 		return true;
+	if (error) {
+		scan->unread = error;
+		return false;
+	}
 	scan->error = put_wrapped(scan->node, scan->turn, scan->table, key, (struct slice){ content, len }, scan->now);
 	crypto_wipe(content, len);
 	free(content);
@@ -252,6 +259,12 @@ static enum cpd_error walk(struct rewrap *scan, struct erasing *at, size_t *budg
 	return scan->error;
 }
 
+/* The next pass tries again. */
+static void not_erased(uint32_t period, enum cpd_error error)
+{
+	log_line(LOG_ERR, "not-erased", "period=%u error=\"%s\" cure=\"look at the folder periods in the state folder, and at the disk\"", period, cpd_error_text(error));
+}
+
 static enum cpd_error sweep_due(struct node *node, struct turn *turn, const struct moment *now, bool *is_end)
 {
 	struct erasing *at = &node->erasing;
@@ -265,6 +278,12 @@ static enum cpd_error sweep_due(struct node *node, struct turn *turn, const stru
 		error = walk(&scan, at, &budget, &is_done);
 		if (error)
 			return error;
+		if (scan.unread) {
+			at->table = at->rewrapped = 0;
+			at->from.len = 0;
+			not_erased(scan.period, scan.unread);
+			break;          /* what is still needed stands under that key */
+		}
 		if (!is_done)
 			continue;
 		is_done = at->rewrapped == 0;
@@ -275,9 +294,8 @@ static enum cpd_error sweep_due(struct node *node, struct turn *turn, const stru
 			return CPD_OK;
 		error = vault_destroy(node->vault, scan.period);
 		if (error) {
-			log_line(LOG_ERR, "not-erased", "period=%u error=\"%s\" cure=\"look at the folder periods in the state folder, and at the disk\"",
-			    scan.period, cpd_error_text(error));
-			break;          /* the next pass tries again */
+			not_erased(scan.period, error);
+			break;
 		}
 		error = journal_erased(node, turn, scan.period, now);
 		if (error)
