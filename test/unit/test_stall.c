@@ -141,6 +141,7 @@ static void a_reset_that_does_not_help_waits_twice_as_long_for_the_next(void **s
 	for (; count < 8; at_ms += 1000) {
 		enum stall_verdict verdict = stall_look(&stall, &view, BOUND, at_ms);
 
+		assert_true(at_ms < 200 * BOUND);
 		if (verdict != STALL_NONE) {
 			assert_int_equal(verdict, count ? STALL_LASTS : STALL_BEGAN);
 			resets[count++] = at_ms;
@@ -167,8 +168,10 @@ static void what_takes_long_to_send_again_is_waited_for(void **state)
 
 		view.progress.waits[PRECEDENCE_FLASH] = true;
 		view.progress.resend_ms = rows[i].resend_ms;
-		while (stall_look(&stall, &view, BOUND, at_ms) != STALL_BEGAN)
+		while (stall_look(&stall, &view, BOUND, at_ms) != STALL_BEGAN) {
 			at_ms += EVERY;
+			assert_true(at_ms < 100 * BOUND);
+		}
 		assert_int_equal(at_ms, rows[i].alarm_ms);
 	}
 }
@@ -182,8 +185,10 @@ static void it_is_over_when_it_moves_or_nothing_waits(void **state)
 		int64_t at_ms = 0;
 
 		view.progress.waits[PRECEDENCE_PRIORITY] = true;
-		while (stall_look(&stall, &view, BOUND, at_ms) != STALL_BEGAN)
+		while (stall_look(&stall, &view, BOUND, at_ms) != STALL_BEGAN) {
 			at_ms += EVERY;
+			assert_true(at_ms < 100 * BOUND);
+		}
 		view.is_up = false;                     /* the reset */
 		assert_int_equal(stall_look(&stall, &view, BOUND, at_ms += 10), STALL_NONE);
 		view.is_up = true;
