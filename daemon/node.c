@@ -13,6 +13,7 @@
 #include "daemon/log.h"
 #include "daemon/node_emergency.h"
 #include "daemon/node_internal.h"
+#include "daemon/node_seal.h"
 #include "daemon/node_vault.h"
 
 int64_t node_ms(struct node *node)
@@ -395,6 +396,7 @@ enum cpd_error node_open(struct event_base *base, const struct config *config, s
 		return error;
 	}
 	directory_calls(node);
+	reseal_soon(node);
 	node_wake(node);
 	emergency_report(node);
 	log_line(LOG_INFO, "node-open", "node=%u role=%s epoch=%u directory=%u links=%zu", node->self, node->role->name, node->epoch,

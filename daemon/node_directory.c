@@ -9,6 +9,7 @@
 
 #include "daemon/log.h"
 #include "daemon/node_internal.h"
+#include "daemon/node_seal.h"
 
 /* ---------------------------------------------------------------- taking an update in */
 
@@ -65,6 +66,7 @@ void directory_committed(struct node *node, struct work *work)
 {
 	struct directory_update *update = &work->result->directory;
 	const uint32_t number = update->number;
+	const bool has_certificates = update->certificate_count > 0;
 	struct relay_event event = { .type = RELAY_DIRECTORY };
 	enum cpd_error error;
 
@@ -87,6 +89,8 @@ void directory_committed(struct node *node, struct work *work)
 	bearer_zmq_roster_changed(node->bearer);
 	directory_calls(node);
 	gather_event(node, &event);
+	if (has_certificates)
+		reseal_soon(node);
 }
 
 /* ---------------------------------------------------------------- passing it on */

@@ -12,6 +12,7 @@
 
 #include "crypto/seal.h"
 #include "daemon/log.h"
+#include "proto/kind.h"
 #include "proto/receipt.h"
 
 /* Contact is for all who are asked to help; what concerns someone's health for meldkamer and GHOR. */
@@ -282,4 +283,144 @@ enum cpd_error seal_again(struct node *node, const struct header *old, struct he
 	}
 	crypto_wipe(content, sizeof(content));
 	return error;
+}
+
+/* ---------------------------------------------------------------- a reader with a new key */
+
+/* The first reader whose newest key is newer than the one it was sealed for, and who did not get it yet; NULL: none. *once: what says so. */
+#define ONCE_LEN 26
+static const struct certificate *newer_reader(struct node *node, const struct header *header, uint8_t once[ONCE_LEN])
+{
+	const struct store_key key = store_key_id(&header->id);
+	const struct kind *kind = kind_find(header->kind);
+	struct message_id known;
+	struct sealed_part part;
+
+	/* No caller's key begins with a zero. */
+	once[0] = 0;
+	once[1] = 'K';
+	memcpy(once + 2, key.bytes, 16);
+	for (size_t i = 0; i < header->sealed_count; i++) {
+		if (sealed_part_decode(header->sealed[i], &part))
+			continue;
+		for (size_t r = 0; r < part.reader_count; r++) {
+			const struct certificate *newest = directory_certificate(node->directory, part.readers[r].node);
+
+			if (!newest || newest->key_number <= part.readers[r].key_number || directory_revocation(node->directory, newest->node, newest->key_number) ||
+			    (kind && !(kind->to_roles & ROLE_BIT(newest->role))))
+				continue;
+			memcpy(once + 18, store_key_number(newest->node).bytes, 4);
+			memcpy(once + 22, store_key_number(newest->key_number).bytes, 4);
+			if (!author_key_is_known(node, (struct slice){ once, ONCE_LEN }, &known))
+				return newest;
+		}
+	}
+	return NULL;
+}
+
+/* The parts that were for that reader, for its new key. */
+static enum cpd_error seal_for(struct node *node, const struct header *old, struct header *header, struct seal_room *room, const struct certificate *reader)
+{
+	uint8_t content[LIMIT_SEALED_CONTENT + SEALED_BLOCK];
+	enum cpd_error error = CPD_OK;
+
+	for (size_t i = 0; !error && i < old->sealed_count; i++) {
+		struct unsealed opened = { .content = content };
+		struct sealed_part part;
+
+		if (sealed_part_decode(old->sealed[i], &part) || sealed_part_reader(&part, reader->node) == part.reader_count)
+			continue;
+		node_sealed_part(node, old, i, &opened);
+		if (opened.state == UNSEALED_OPEN)
+			error = seal_into(node, header, room, opened.audience, &reader, 1, (struct slice){ content, opened.len });
+	}
+	crypto_wipe(content, sizeof(content));
+	return error;
+}
+
+static enum cpd_error serve_again(struct node *node, struct turn *turn, struct work *work, const struct header *old, const struct certificate *reader,
+    struct slice once, const struct moment *now)
+{
+	char first[MESSAGE_ID_TEXT_MAX], again[MESSAGE_ID_TEXT_MAX];
+	struct seal_room *room = malloc(sizeof(*room));
+	struct header header = *old;
+	enum cpd_error error = room ? CPD_OK : CPD_ERR_NOMEM;
+
+	header.id = (struct message_id){ node->self, node->epoch, relay_next_sequence(node->relay) };
+	header.in_reply_to = old->id;
+	header.supersedes = (struct message_id){ 0, 0, 0 };
+	header.has_supersedes_hash = false;
+	header.nodes[0] = reader->node;
+	header.node_count = 1;
+	header.group_count = 0;
+	header.closing_level = LEVEL_DELIVERED;
+	header.sealed_count = 0;
+	if (!error)
+		error = seal_for(node, old, &header, room, reader);
+	if (!error && !header.sealed_count)
+		error = CPD_ERR_NOT_FOUND;      /* its content keys were erased */
+	if (!error)
+		error = author_enter(node, work, &header, now);
+	error = seal_keep(node, turn, &header, room, error, now);
+	if (!error)
+		error = author_key_put(turn, once, &header.id);
+	message_id_format(&old->id, first);
+	if (error)
+		log_line(LOG_WARNING, "not-sealed-again", "msg=%s node=%u error=\"%s\" cure=\"tell that node what stood in its personal part\"", first, reader->node, cpd_error_text(error));
+	else
+		log_line(LOG_NOTICE, "sealed-again", "msg=%s as=%s node=%u key=%u", first, message_id_format(&header.id, again), reader->node, reader->key_number);
+	return error;
+}
+
+/* Held, and not ended by its author. */
+static bool is_retained(struct node *node, const struct message_id *id)
+{
+	struct custody custody;
+	bool is = !node_load_custody(node, id, &custody) && (custody.flags & CUSTODY_IS_ORIGIN) &&
+	    !(custody.flags & (CUSTODY_IS_EXPIRED | CUSTODY_IS_WITHDRAWN | CUSTODY_IS_SUPERSEDED | CUSTODY_IS_FINAL));
+
+	custody_clear(&custody);
+	return is;
+}
+
+enum cpd_error reseal_decide(struct node *node, struct turn *turn, struct work *work, const struct moment *now)
+{
+	struct message_id id = { 0, 0, 0 };
+	enum cpd_error error = CPD_OK;
+
+	while (!error && !node_is_fenced(node) && !record_next_keys(node, &id, &id)) {
+		const struct certificate *reader = NULL;
+		uint8_t once[ONCE_LEN], *bytes = NULL;
+		struct message message;
+
+		if (!is_retained(node, &id) || load_message(node, &id, &message, &bytes))
+			continue;
+		/* One that was itself made so: the first one stands for it. */
+		if (message.header.in_reply_to.origin != node->self)
+			reader = newer_reader(node, &message.header, once);
+		if (reader && turn_admits(node, message.header.precedence, message.header.body.len)) {
+			error = serve_again(node, turn, work, &message.header, reader, (struct slice){ once, ONCE_LEN }, now);
+			free(bytes);
+			if (error == CPD_ERR_NOT_FOUND) {
+				error = CPD_OK;
+				continue;
+			}
+			/* One at a time: this work is its message's. */
+			if (!error)
+				reseal_soon(node);
+			return error == CPD_ERR_NOMEM || error == CPD_ERR_IO ? error : CPD_OK;
+		}
+		free(bytes);
+	}
+	return CPD_OK;
+}
+
+void reseal_soon(struct node *node)
+{
+	struct work *work = work_new(WORK_RESEAL);
+
+	if (work)
+		work_push(node, work);
+	else
+		log_line(LOG_WARNING, "memory", "what=reseal cure=\"it is done at the next start\"");
 }

@@ -22,6 +22,11 @@ MUST_CHECK enum cpd_error seal_again(struct node *node, const struct header *old
 MUST_CHECK enum cpd_error seal_keep(struct node *node, struct turn *turn, const struct header *header, struct seal_room *take_room, enum cpd_error error,
     const struct moment *now);
 
+/* Looks, soon, for readers of own messages that have a newer sealing key than a part was sealed for: at the start, and when the directory
+ * changed. Each gets the call once more, for its new key, and for it alone (in_reply_to: the first one). */
+void reseal_soon(struct node *node);
+MUST_CHECK enum cpd_error reseal_decide(struct node *node, struct turn *turn, struct work *work, const struct moment *now);
+
 MUST_CHECK enum cpd_error unseal_decide(struct node *node, struct turn *turn, struct work *work, const struct moment *now);
 
 #endif

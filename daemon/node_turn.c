@@ -438,6 +438,8 @@ static enum cpd_error decide(struct node *node, struct turn *turn, struct work *
 		return work->request ? author_decide(node, turn, work, now) : reissue_decide(node, turn, work, now);
 	case WORK_OPERATE:
 		return operate_decide(node, turn, work, now);
+	case WORK_RESEAL:
+		return reseal_decide(node, turn, work, now);
 	case WORK_UNSEAL:
 		return unseal_decide(node, turn, work, now);
 	case WORK_COURIER:

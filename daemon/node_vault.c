@@ -148,6 +148,23 @@ enum cpd_error record_get_keys(struct node *node, const struct message_id *id, u
 	return error;
 }
 
+enum cpd_error record_next_keys(struct node *node, const struct message_id *after, struct message_id *out)
+{
+	const struct store_key first = store_key_name(keys_name), from = after->sequence ? keys_key(after) : first;
+	char name[STORE_KEY_MAX + 1];
+	struct store_key found;
+	uint8_t *value;
+	size_t len;
+	enum cpd_error error = store_seek(node->store, TABLE_META, &from, 0, after->sequence != 0, &found, &value, &len);
+
+	if (error)
+		return error;
+	free(value);
+	memcpy(name, found.bytes, found.len);
+	name[found.len] = '\0';
+	return strncmp(name, keys_name, sizeof(keys_name) - 1) ? CPD_ERR_NOT_FOUND : message_id_parse(name + sizeof(keys_name) - 1, out);
+}
+
 enum cpd_error record_delete_keys(struct node *node, struct turn *turn, const struct message_id *id)
 {
 	const struct store_key key = keys_key(id);

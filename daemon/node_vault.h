@@ -23,6 +23,8 @@ MUST_CHECK enum cpd_error record_unwrap(struct node *node, const struct store_ke
 /* The content keys of the sealed parts of an own message, 32 bytes each. Get: NOT_FOUND when there are none, or they were erased. */
 MUST_CHECK enum cpd_error record_put_keys(struct node *node, struct turn *turn, const struct message_id *id, const uint8_t *keys, size_t count, const struct moment *now);
 MUST_CHECK enum cpd_error record_get_keys(struct node *node, const struct message_id *id, uint8_t keys[LIMIT_SEALED_PARTS * 32], size_t *count);
+/* The next own message after `after` (sequence 0: the first) of which content keys are held. NOT_FOUND: none. */
+MUST_CHECK enum cpd_error record_next_keys(struct node *node, const struct message_id *after, struct message_id *out);
 MUST_CHECK enum cpd_error record_delete_keys(struct node *node, struct turn *turn, const struct message_id *id);
 
 /* A piece of the pass over periods whose time is over: what still stands under one is wrapped anew under the present one, and when

@@ -17,6 +17,7 @@ enum work_type {
 	WORK_AUTHOR,
 	WORK_OPERATE,
 	WORK_UNSEAL,      /* a person reads what is sealed: event.id */
+	WORK_RESEAL,      /* who got a new sealing key is served again */
 	WORK_OWN_SCAN,    /* own messages in retention, a part at a time */
 	WORK_COURIER      /* the meta rows of a courier's job */
 };

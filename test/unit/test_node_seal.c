@@ -146,6 +146,72 @@ static void a_call_under_a_taken_id_is_sealed_again(void **state)
 	opens_with_the_words(0, &id);
 }
 
+/* With cpd down: as the retention pass does in months. */
+static void change_store(int which, enum store_table table, const struct store_key *key, const struct slice *value)
+{
+	const struct store_options options = { .path = configs[which].store, .hash = crypto_digest };
+	struct store_batch *batch = store_batch_new(1);
+	struct store *store;
+	const char *why;
+
+	assert_int_equal(store_open(&options, &store, &why), CPD_OK);
+	assert_int_equal(value ? store_batch_put(batch, table, key, *value) : store_batch_delete(batch, table, key), CPD_OK);
+	assert_int_equal(store_commit_now(store, batch), CPD_OK);
+	store_close(store);
+}
+
+static void imported(void *context, enum cpd_error error, const char *why)
+{
+	struct answer *answer = context;
+
+	(void)why;
+	answer->calls++;
+	answer->error = error;
+}
+
+/* The desk's keys are new, as after a theft: what was sealed for the old ones comes once more. */
+static void who_got_a_new_key_is_served_again(void **state)
+{
+	struct certificate certificate = { .node = DESK, .role = ROLE_ID_DESK, .key_number = 2, .name = "node 900" };
+	struct directory_update update = { .number = 2, .created_s = 2, .certificates = &certificate, .certificate_count = 1 };
+	const struct store_key key = store_key_number(2);
+	uint8_t record[LIMIT_UPDATE_RECORD], content[LIMIT_SEALED_CONTENT + SEALED_BLOCK];
+	struct authority *authority;
+	struct identity *identity;
+	struct answer answer, directory_answer = { 0 };
+	struct message_id id;
+	size_t record_len, len;
+
+	(void)state;
+	author_call(0, DESK, 1, AUDIENCE_ID_CONTACT, &answer);
+	UNTIL(has_level(0, &answer.id, DESK, LEVEL_DELIVERED));
+	stop(1);
+	assert_int_equal(authority_load("authority", (struct slice){ NULL, 0 }, &authority), CPD_OK);
+	snprintf(configs[1].identity, sizeof(configs[1].identity), "900-second");
+	assert_int_equal(identity_create(configs[1].identity, DESK, &identity), CPD_OK);
+	identity_public_keys(identity, &certificate);
+	assert_int_equal(identity_install(identity, DESK, 2, authority_anchor(authority)), CPD_OK);
+	identity_free(identity);
+	assert_int_equal(region_make_update(authority, &update, record, &record_len), CPD_OK);
+	authority_free(authority);
+	change_store(1, TABLE_DIRECTORY, &key, &(struct slice){ record, record_len });
+	start(1);
+	assert_int_equal(opened(1, &answer.id, content, &len), UNSEALED_OLD_KEY);
+	node_import_directory(nodes[0], (struct slice){ record, record_len }, imported, &directory_answer);
+	UNTIL(directory_answer.calls);
+	assert_int_equal(directory_answer.error, CPD_OK);
+	UNTIL(calls_at(1, 1, &id) == 2);
+	assert_true(id.sequence > answer.id.sequence);
+	opens_with_the_words(1, &id);
+	UNTIL(has_level(0, &id, DESK, LEVEL_DELIVERED));
+	/* Once, also after a start. */
+	stop(0);
+	start(0);
+	UNTIL(is_linked(0));
+	run_ms(300);
+	assert_int_equal(calls_at(1, 1, &id), 2);
+}
+
 /* ---------------------------------------------------------------- what a disk gives back */
 
 struct image { uint8_t *bytes; size_t len; };
@@ -219,20 +285,6 @@ static struct finds search(int which, const struct header *header, size_t envelo
 	vault_close(vault);
 	free(image.bytes);
 	return finds;
-}
-
-/* With cpd down: as the retention pass does in months. */
-static void change_store(int which, enum store_table table, const struct store_key *key, const struct slice *value)
-{
-	const struct store_options options = { .path = configs[which].store, .hash = crypto_digest };
-	struct store_batch *batch = store_batch_new(1);
-	struct store *store;
-	const char *why;
-
-	assert_int_equal(store_open(&options, &store, &why), CPD_OK);
-	assert_int_equal(value ? store_batch_put(batch, table, key, *value) : store_batch_delete(batch, table, key), CPD_OK);
-	assert_int_equal(store_commit_now(store, batch), CPD_OK);
-	store_close(store);
 }
 
 /* An idle node begins no turn for a pass. */
@@ -365,6 +417,7 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 		TEST(an_addressee_and_the_origin_open_what_was_sealed),
 		TEST(a_call_under_a_taken_id_is_sealed_again),
+		TEST(who_got_a_new_key_is_served_again),
 		TEST(what_was_erased_opens_with_no_key_of_the_machine),
 	};
 
