@@ -9,6 +9,7 @@
 
 #include "test/sim/make_verified.h"
 #include "test/sim/sim.h"
+#include "test/sim/twin.h"
 
 #define STARVED_MS (15 * SIM_MINUTE)
 
@@ -86,10 +87,17 @@ static void set_add(struct world *world, uint64_t key)
 
 static bool was_shown(const struct sim_node *node, const struct sim_message *message)
 {
-	for (unsigned generation = 0; generation <= node->generation; generation++)
-		if (set_holds(node->world, shown_key(node, generation, message)))
-			return true;
+	for (const struct sim_node *copy = node; copy != NULL; copy = copy == node ? node->sibling : NULL)
+		for (unsigned generation = copy->first_generation; generation <= copy->generation; generation++)
+			if (set_holds(node->world, shown_key(node, generation, message)))
+				return true;
 	return false;
+}
+
+/* Any copy of it. */
+static bool has_held(const struct sim_node *node, const struct sim_message *message)
+{
+	return message->held_mask & 1u << node->index || (node->sibling != NULL && message->held_mask & 1u << node->sibling->index);
 }
 
 static bool decode_row(struct sim_node *node, const struct disk_row *row, struct custody *out)
@@ -187,7 +195,7 @@ static void check_passed(struct sim_node *node, const struct sim_message *messag
 		const struct sim_end *end = end_to(node, now->via);
 		if (via != NULL && end != NULL && (end->other->has_lied || end->has_lied))
 			continue; /* nobody can know what a liar keeps, or said in place of it: the origin's retries answer for it */
-		if (via == NULL || !(message->held_mask & (1u << via->index)))
+		if (via == NULL || !has_held(via, message))
 			fail(node->world, node, &new->id, "custody: passed to %u, which never had it on its disk", now->via);
 	}
 }
@@ -628,6 +636,23 @@ void check_disk_replaced(struct sim_node *node)
 				message->is_lost = true;
 }
 
+/* From now on one copy answers for what was written on either, as far as it holds it. The rest must be on the disk of the fenced one. */
+void check_fenced(struct sim_node *node)
+{
+	struct world *world = node->world;
+	for (size_t b = 0; b < 1024; b++)
+		for (struct sim_message *message = world->messages[b]; message != NULL; message = message->next) {
+			if (message->origin->number != node->number || message->dropped_ms != INT64_MAX || message->is_state || message->is_lost)
+				continue;
+			bool is_here = message_held(node, &message->id) == message && holds_envelope(node, &message->id);
+			bool is_there = message_held(node->sibling, &message->id) == message && holds_envelope(node->sibling, &message->id);
+			if (!is_here && !is_there)
+				fail(world, node, &message->id, "custody: of a message that was accepted on one of two copies neither has the words");
+			message->is_lost = !is_there;
+			message->origin = node->sibling;
+		}
+}
+
 /* ---------------------------------------------------------------- the end */
 
 static void check_recipient(struct world *world, struct sim_message *message, const struct sim_outcome *outcome)
@@ -647,7 +672,7 @@ static void check_recipient(struct world *world, struct sim_message *message, co
 	if (was_shown(recipient, message) && !is_ended && !level_closes(outcome->level, message->closing_level) && recipient != message->origin)
 		fail(world, recipient, &message->id, "shown at %u and answered, and the author stands at %s", outcome->node, level_name(outcome->level));
 	/* A disk that was lost gets again what the origin still kept when all was whole. */
-	if (!is_ended && recipient != message->origin && recipient->generation_ms < message->final_ms && message->final_ms > world->active_ms + 3 * SIM_HOUR
+	if (!is_ended && recipient != message->origin && recipient->sibling == NULL && recipient->generation_ms < message->final_ms && message->final_ms > world->active_ms + 3 * SIM_HOUR
 	    && message->created_ms + message->lifetime_ms > world->active_ms + 3 * SIM_HOUR && !set_holds(world, shown_key(recipient, recipient->generation, message)))
 		fail(world, recipient, &message->id, "%u lost its disk and was not offered again what the origin keeps", outcome->node);
 }
@@ -673,6 +698,8 @@ static void check_rest(struct world *world, struct sim_node *node)
 	const struct disk_rows *envelopes = &node->disk.tables[DISK_ENVELOPES];
 	struct relay_row row;
 	struct message_id id;
+	if (node->is_fenced)
+		return; /* what it holds waits there: check_fenced */
 	for (size_t i = 0; i < queue->count; i++) {
 		memcpy(&row, queue->rows[i]->data, sizeof(row));
 		const struct sim_message *message = row.ref.type == ITEM_TYPE_MESSAGE ? message_held(node, &row.ref.id) : NULL;
@@ -711,4 +738,5 @@ void check_end(struct world *world)
 			check_message(world, message);
 	for (size_t i = 0; i < world->node_count && !world->is_failed; i++)
 		check_rest(world, &world->nodes[i]);
+	twin_check(world);
 }

@@ -5,6 +5,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "test/sim/courier.h"
 #include "test/sim/sim.h"
 
 #define STICK_ITEMS 64

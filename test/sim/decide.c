@@ -4,6 +4,7 @@
 #include <string.h>
 
 #include "proto/leaf.h"
+#include "test/sim/courier.h"
 #include "test/sim/make_verified.h"
 #include "test/sim/turn.h"
 

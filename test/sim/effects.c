@@ -3,6 +3,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "test/sim/courier.h"
 #include "test/sim/turn.h"
 
 static struct slice slice_of(const struct disk_row *row)
@@ -208,6 +209,7 @@ static void take_told(struct decision *turn, const struct relay_effect *effect)
 		if (effect->epoch > node->raise_to)
 			node->raise_to = effect->epoch;
 		break;
+	case EFFECT_FENCED: node->fence_is_due = true; break;
 	case EFFECT_REISSUE: {
 		struct happening *again = world_schedule(node->world, HAPPENS_REISSUE, node->world->now_ms + random_range(&node->world->random, 1, 200));
 		again->node = node;

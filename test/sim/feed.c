@@ -25,6 +25,8 @@ void feed_greeting(struct sim_end *end, struct link_greeting *out)
 		}
 	}
 	node_now(node, &now);
+	out->claim = node->claim;
+	out->instance = node->instance;
 	out->clock_ms = now.wall_ms;
 	out->clock_quality = now.quality;
 }

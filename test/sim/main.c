@@ -42,7 +42,7 @@ static void print_figures(const struct sim_figures *figures)
 		"sessions", "dead-session", "frame-error", "gap", "peer-rolled-back", "epoch-raised", "reissued", "preempted", "partial-resume",
 		"group", "large", "shown", "late", "uncommitted-lost", "commit-untold", "operated", "operate-refused", "returned", "commit-failed", "cp-burnt",
 		"desk-wiped", "nsp-replaced", "disk-rolled-back", "lie", "lie-found", "versions-apart", "whole-region", "floors-kept",
-		"courier-written", "courier-taken", "courier-released", "stall", "stall-mute", "stall-over", "seed-counts"};
+		"courier-written", "courier-taken", "courier-released", "stall", "stall-mute", "stall-over", "twin", "copy-refused", "fenced", "seed-counts"};
 	printf("faults:");
 	for (int i = 0; i < FAULT_TYPE_COUNT; i++)
 		printf(" %s %llu", faults[i], (unsigned long long)figures->faults[i]);

@@ -5,13 +5,14 @@
 
 #include "proto/frame.h"
 #include "test/sim/sim.h"
+#include "test/sim/twin.h"
 
 #define LIES_PERCENT 40
 #define LIES_KEPT 64
 
 static bool is_usable(const struct sim_wire *wire)
 {
-	return !wire->is_cut && wire->ends[0].node->is_on && wire->ends[1].node->is_on;
+	return !wire->is_cut && wire->plugged[0]->node->is_on && wire->plugged[1]->node->is_on;
 }
 
 static void schedule_connect(struct sim_end *end, int64_t at_ms)
@@ -29,7 +30,7 @@ void wire_connect(struct sim_wire *wire, int64_t soonest_ms, int64_t latest_ms)
 	if (!is_usable(wire))
 		return;
 	for (int i = 0; i < 2; i++)
-		schedule_connect(&wire->ends[i], world->now_ms + random_range(&world->random, soonest_ms, latest_ms));
+		schedule_connect(wire->plugged[i], world->now_ms + random_range(&world->random, soonest_ms, latest_ms));
 }
 
 /* The path is gone; each end that is in a session hears of it some time within told_within_ms. */
@@ -38,7 +39,7 @@ void wire_drop(struct sim_wire *wire, int64_t told_within_ms)
 	struct world *world = wire->ends[0].node->world;
 	wire->generation++;
 	for (int i = 0; i < 2; i++) {
-		struct sim_end *end = &wire->ends[i];
+		struct sim_end *end = wire->plugged[i];
 		if (!end->is_told_up)
 			continue;
 		struct happening *told = world_schedule(world, HAPPENS_DISCONNECT, world->now_ms + random_range(&world->random, 0, told_within_ms));
@@ -89,14 +90,14 @@ void end_close(struct sim_end *end, bool reconnects)
 	link_disconnected(end->link, end->node->world->now_ms);
 	end_drain(end);
 	tell_relay_down(end);
-	if (!reconnects)
+	if (!reconnects || !is_plugged(end))
 		return;
 	wire_drop(wire, 30000);
 	wire_connect(wire, 1000, 30000);
 	node_schedule_wake(end->node);
 }
 
-static void schedule_frame(struct sim_end *to, int64_t at_ms, const uint8_t *bytes, size_t len)
+void schedule_frame(struct sim_end *to, int64_t at_ms, const uint8_t *bytes, size_t len)
 {
 	struct happening *frame = world_schedule(to->node->world, HAPPENS_FRAME, at_ms);
 	frame->end = to;
@@ -190,6 +191,8 @@ void net_frame(struct happening *happening)
 		return;
 	if (!end->is_told_up || end->path != end->wire->generation)
 		end_connect(end); /* the first frame of a path is how a listener hears of it */
+	if (twin_hello(end, (struct slice){happening->bytes, happening->len}) || end->refused_path == end->wire->generation)
+		return;
 	check_received(end, (struct slice){happening->bytes, happening->len});
 	enum cpd_error error = link_receive(end->link, (struct slice){happening->bytes, happening->len}, world->now_ms);
 	end_drain(end);

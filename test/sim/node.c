@@ -3,8 +3,10 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "test/sim/courier.h"
 #include "test/sim/make_verified.h"
 #include "test/sim/turn.h"
+#include "test/sim/twin.h"
 
 #define TURN_EVENTS_MAX 64
 
@@ -93,7 +95,13 @@ void node_boot(struct sim_node *node)
 {
 	struct sim_meta meta;
 	struct moment now;
+	if (node->is_fenced)
+		return; /* it may be read and printed; what it holds stays */
 	read_meta(node, &meta);
+	if (node->instance == 0) { /* as crypto/claim.c */
+		node->instance = (uint64_t)++node->starts << 32 | (random_mix(node->world->seed ^ node->index << 20 ^ node->boot) & 0xFFFFFFFF) | 1;
+		node->process_ms = node->world->now_ms;
+	}
 	if (meta.epoch == 0 || meta.epoch != node->identity_epoch) { /* new, restored or raised: nothing may be authored under an old one */
 		node->identity_epoch = (meta.epoch > node->identity_epoch ? meta.epoch : node->identity_epoch) + 1;
 		meta.epoch = node->identity_epoch;
@@ -112,6 +120,9 @@ void node_boot(struct sim_node *node)
 	relay_config_init(&config);
 	config.self = node->number;
 	config.epoch = node->identity_epoch;
+	config.claim = node->claim;
+	config.instance = node->instance;
+	config.started_ms = now.custody_ms - (node->world->now_ms - node->process_ms);
 	config.directory = node->directory;
 	config.routes = node->routes;
 	config.route_count = node->route_count;
@@ -125,8 +136,10 @@ void node_boot(struct sim_node *node)
 	}
 	restore_rows(node);
 	start_links(node);
-	for (size_t i = 0; i < node->end_count; i++)
+	for (size_t i = 0; i < node->end_count; i++) {
+		twin_plug(node->ends[i]);
 		wire_connect(node->ends[i]->wire, 50, 3000);
+	}
 	struct happening *first = world_schedule(node->world, HAPPENS_TURN, node->world->now_ms);
 	first->node = node;
 	first->generation = node->boot;
@@ -207,6 +220,8 @@ void node_stop(struct sim_node *node, bool is_crash)
 	relay_free(node->relay);
 	node->relay = NULL;
 	node->is_on = false;
+	node->instance = 0;
+	node->fence_is_due = false;
 	node->boot++;
 	for (size_t i = 0; i < node->end_count; i++) {
 		link_free(node->ends[i]->link);
@@ -214,14 +229,17 @@ void node_stop(struct sim_node *node, bool is_crash)
 		node->ends[i]->session++;
 		node->ends[i]->is_told_up = node->ends[i]->was_up = false;
 		memset(&node->ends[i]->stall, 0, sizeof(node->ends[i]->stall));
-		wire_drop(node->ends[i]->wire, 60000);
+		if (is_plugged(node->ends[i]))
+			wire_drop(node->ends[i]->wire, 60000);
 	}
 }
 
 /* The store refused, or a new epoch begins: as a restart, without the time between. */
 static void node_rebuild(struct sim_node *node)
 {
+	uint64_t instance = node->instance;
 	node_stop(node, false);
+	node->instance = instance;
 	node_boot(node);
 }
 
@@ -248,7 +266,7 @@ void node_reissue(struct sim_node *node, const struct message_id *id)
 {
 	struct sim_message *old = message_held(node, id);
 	struct sim_input input = {.plan = -1, .event = {.type = RELAY_MESSAGE}, .reissue = old};
-	if (old == NULL || old->origin != node || old->successor != NULL)
+	if (old == NULL || old->origin->number != node->number || old->successor != NULL)
 		return;
 	if (id->epoch < node_epoch(node)) {
 		node_input(node, &input, false);
@@ -280,6 +298,11 @@ void node_turn(struct sim_node *node)
 	struct world *world = node->world;
 	struct sim_input inputs[TURN_EVENTS_MAX];
 	node->turn_scheduled = false;
+	if (node->fence_is_due) {
+		if (node->waiting == NULL)
+			twin_fence(node);
+		return;
+	}
 	if (node->raise_to != 0) { /* the turns that wait come first; the rest is gathered again afterwards */
 		if (node->waiting == NULL)
 			raise_epoch(node);
@@ -414,6 +437,10 @@ void node_commit(struct sim_node *node)
 		commit->node = node;
 		commit->generation = node->boot;
 		node->commit_scheduled = true;
+	}
+	if (node->fence_is_due && node->waiting == NULL) {
+		twin_fence(node);
+		return;
 	}
 	if (node->raise_to != 0 && node->waiting == NULL) {
 		raise_epoch(node);

@@ -472,6 +472,7 @@ static void replace_disk(struct world *world, const struct sim_fault *fault, str
 		if (row != NULL)
 			memcpy(&meta, row->data, sizeof(meta));
 		node->identity_epoch = meta.epoch;
+		node->starts = node->copy_starts;
 	}
 	node->generation++;
 	node->generation_ms = world->now_ms;
@@ -521,6 +522,7 @@ void plan_fault(struct world *world, const struct sim_fault *fault)
 	case FAULT_COPY:
 		disk_clear(&node->copy);
 		disk_copy(&node->disk, &node->copy);
+		node->copy_starts = node->starts;
 		node->has_copy = node->disk.tables[DISK_META].count > 0;
 		break;
 	case FAULT_CUT:
@@ -655,6 +657,8 @@ static bool is_at_rest(const struct world *world)
 {
 	for (size_t i = 0; i < world->node_count; i++) {
 		const struct sim_node *node = &world->nodes[i];
+		if (node->is_fenced)
+			continue;
 		const struct relay_counters *counters = relay_counters(node->relay);
 		if (node->disk.tables[DISK_QUEUE].count > 0 || node->disk.tables[DISK_TIMERS].count > 0 || counters->floor != counters->next_sequence)
 			return false;
@@ -686,6 +690,8 @@ void plan_heal(struct world *world)
 		struct sim_node *node = &world->nodes[i];
 		node->is_full = node->is_slow = node->fails_commits = false;
 		node->doom = NULL;
+		if (node->is_fenced)
+			continue;
 		if (!node->is_on)
 			node_boot(node);
 		answer_what_waits(node);

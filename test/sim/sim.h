@@ -7,7 +7,7 @@
  * plan.c    what people do, what goes wrong   check.c  what must hold after every step
  * trace.c   what happened, for the one who must find out why
  * courier.c sticks that people carry             stall.c  the watchdog of the links
- * ends.c    what authors know when all is over
+ * ends.c    what authors know when all is over    twin.c   two live copies of one identity
  *
  * Never reads a clock, a file or a thread; never includes store/ or crypto/. Called by main.c.
  */
@@ -28,7 +28,7 @@
 #define SIM_DESKS_MAX 2
 #define SIM_NSPS_MAX 20
 #define SIM_FIRST_DESK 92001
-#define SIM_NODES_MAX (SIM_CPS_MAX + SIM_DESKS_MAX + SIM_NSPS_MAX)
+#define SIM_NODES_MAX (SIM_CPS_MAX + SIM_DESKS_MAX + SIM_NSPS_MAX + 1) /* and the copy of one of them */
 #define SIM_WIRES_MAX 64
 #define SIM_ENDS_MAX 24          /* neighbours of one node */
 #define SIM_MINUTE INT64_C(60000)
@@ -47,11 +47,13 @@ struct sim_end {
 	struct sim_node *node;
 	struct sim_end *other;
 	struct sim_wire *wire;
+	int side;                        /* of the wire */
 	uint32_t peer;
 	struct link *link;
 	bool is_told_up, was_up, is_busy;
 	unsigned session;                /* voids what was scheduled for an older one */
 	unsigned path;                   /* generation of the wire that the session runs over */
+	unsigned refused_path;           /* over this one an older copy of the peer called: nothing of it is taken */
 	/* the way from this end to the other */
 	int64_t latency_ms;
 	uint32_t bits_per_second;
@@ -70,7 +72,7 @@ struct sim_end {
 	int64_t starved_since[PRECEDENCE_COUNT];
 	uint64_t starved_row[PRECEDENCE_COUNT];
 };
-struct sim_wire { struct sim_end ends[2]; bool is_cut; unsigned generation; };
+struct sim_wire { struct sim_end ends[2], *plugged[2]; bool is_cut; unsigned generation; }; /* plugged: ends, or those of a copy that called last */
 
 /* ---------------------------------------------------------------- a host */
 struct sim_input {
@@ -118,9 +120,14 @@ struct sim_node {
 	int64_t wall_skew_ms; enum clock_quality clock;
 	struct disk disk, copy; bool has_copy; int64_t copied_ms;
 	struct relay_counters checked;   /* floors as last judged */
-	unsigned generation;             /* of the disk: a wipe or a rollback starts the next */
+	unsigned generation, first_generation; /* of the disk: a wipe or a rollback starts the next */
 	int64_t generation_ms;
+	/* which copy of its identity it is; docs/decisions/0016 */
+	struct sim_node *sibling;        /* the other copy; NULL: there is none */
+	uint32_t claim, starts, copy_starts;
+	bool fence_is_due, is_fenced;
 	/* process */
+	uint64_t instance; int64_t process_ms; /* instance 0: it is off. When it was started */
 	struct relay *relay;
 	uint64_t turn;
 	struct sim_batch *waiting, *last_waiting;
@@ -137,7 +144,8 @@ struct sim_node {
 enum happening_type {
 	HAPPENS_FRAME, HAPPENS_SENT, HAPPENS_CONNECT, HAPPENS_DISCONNECT, HAPPENS_TURN, HAPPENS_COMMIT, HAPPENS_WAKE,
 	HAPPENS_AUTHOR, HAPPENS_OPERATE, HAPPENS_DIRECTORY, HAPPENS_FAULT, HAPPENS_FAULT_ENDS, HAPPENS_START, HAPPENS_HEAL,
-	HAPPENS_NEW_EPOCH, HAPPENS_REISSUE, HAPPENS_CRASH, HAPPENS_COURIER_WRITES, HAPPENS_COURIER_READS, HAPPENS_COURIER_RETURNS
+	HAPPENS_NEW_EPOCH, HAPPENS_REISSUE, HAPPENS_CRASH, HAPPENS_COURIER_WRITES, HAPPENS_COURIER_READS, HAPPENS_COURIER_RETURNS,
+	HAPPENS_IMAGE, HAPPENS_TWIN, HAPPENS_CALLS
 };
 struct happening {
 	int64_t at_ms;
@@ -185,6 +193,7 @@ struct world {
 	uint64_t step, order;
 	struct happening *heap; size_t heap_count, heap_room;
 	struct sim_node nodes[SIM_NODES_MAX]; size_t node_count;
+	struct sim_node *twin; struct sim_end twin_ends[SIM_ENDS_MAX]; /* NULL: no image was made */
 	struct sim_wire wires[SIM_WIRES_MAX]; size_t wire_count;
 	struct sim_plan *plans; size_t plan_count;
 	struct sim_fault *faults; size_t fault_count;
@@ -220,6 +229,7 @@ void end_connect(struct sim_end *end);
 void end_close(struct sim_end *end, bool reconnects); /* the host gives the session up */
 void end_pump(struct sim_end *end);
 void net_frame(struct happening *happening);
+void schedule_frame(struct sim_end *to, int64_t at_ms, const uint8_t *bytes, size_t len);
 void lie_forget(struct sim_end *end);         /* what it kept to say again */
 
 /* node.c */
@@ -251,16 +261,6 @@ void plan_doom(struct sim_node *node);
 void plan_heal(struct world *world);
 void plan_operate_soon(struct sim_node *node, const struct sim_message *message);
 
-/* courier.c */
-void courier_plan(struct world *world);
-void courier_writes(struct world *world);
-void courier_reads(struct world *world, size_t index);
-void courier_returns(struct world *world, size_t index);
-bool courier_is_serial(uint64_t serial);
-uint32_t courier_away_s(const struct world *world, uint64_t serial, const struct moment *now);
-void courier_settled(struct sim_node *node, uint64_t serial, enum cpd_reason reason);
-void courier_clear(struct world *world);
-
 /* stall.c */
 void stall_mute(uint8_t *buf, size_t *len);
 void stall_watch(struct sim_end *end);        /* may close it */
@@ -284,6 +284,7 @@ void check_queue(struct sim_end *end);
 void check_given(struct sim_end *end, const struct item_ref *ref, enum precedence asked);
 void check_taken_back(struct sim_end *end, const struct item_ref *ref);
 void check_disk_replaced(struct sim_node *node);
+void check_fenced(struct sim_node *node);
 void check_end(struct world *world);
 
 /* trace.c */

@@ -2,7 +2,9 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "test/sim/courier.h"
 #include "test/sim/sim.h"
+#include "test/sim/twin.h"
 
 #define WHOLE_EVERY 4 /* one seed in so many is a whole region: 2 CPs, 2 desks, 20 NSPs */
 #define STEPS_MAX 12000000 /* a run that needs more does not come to rest */
@@ -72,7 +74,7 @@ static struct happening take_first(struct world *world)
 struct sim_node *world_node(struct world *world, uint32_t number)
 {
 	for (size_t i = 0; i < world->node_count; i++)
-		if (world->nodes[i].number == number)
+		if (world->nodes[i].number == number && !world->nodes[i].is_fenced)
 			return &world->nodes[i];
 	return NULL;
 }
@@ -85,6 +87,7 @@ static struct sim_node *add_node(struct world *world, uint32_t number, enum node
 	node->number = number;
 	node->role = role;
 	node->directory = directory_new();
+	node->claim = 1;
 	node->wake_ms = INT64_MAX;
 	int64_t kind = random_range(&world->random, 0, 9);
 	node->clock = kind < 6 ? CLOCK_NTP : kind < 8 ? CLOCK_MANUAL : CLOCK_UNKNOWN;
@@ -106,6 +109,8 @@ static void add_wire(struct world *world, struct sim_node *a, struct sim_node *b
 		struct sim_end *end = &wire->ends[i];
 		end->wire = wire;
 		end->other = &wire->ends[1 - i];
+		end->side = i;
+		wire->plugged[i] = end;
 		end->node = i == 0 ? a : b;
 		end->peer = i == 0 ? b->number : a->number;
 		end->bits_per_second = rate;
@@ -187,7 +192,7 @@ static bool is_void(const struct happening *happening)
 	case HAPPENS_SENT: case HAPPENS_DISCONNECT:
 		return happening->generation != happening->end->session;
 	case HAPPENS_CONNECT:
-		return happening->generation != happening->end->wire->generation;
+		return happening->generation != happening->end->wire->generation || !is_plugged(happening->end);
 	default:
 		return false;
 	}
@@ -214,6 +219,7 @@ static void operate(struct sim_node *node, const struct happening *happening)
 static void author(struct sim_node *node, int index)
 {
 	struct sim_input input = {.plan = index, .event = {.type = RELAY_MESSAGE}};
+	node = twin_in_use(node, (uint64_t)index);
 	if (node->is_on && !plan_leaves_out(node->world->options.no_plans, (size_t)index))
 		node_input(node, &input, node->world->plans[index].precedence == PRECEDENCE_FLASH);
 }
@@ -249,6 +255,9 @@ static void happen(struct world *world, struct happening *happening)
 	case HAPPENS_COURIER_WRITES: courier_writes(world); break;
 	case HAPPENS_COURIER_READS: courier_reads(world, (size_t)happening->index); break;
 	case HAPPENS_COURIER_RETURNS: courier_returns(world, (size_t)happening->index); break;
+	case HAPPENS_IMAGE: twin_image(node); break;
+	case HAPPENS_TWIN: twin_starts(node); break;
+	case HAPPENS_CALLS: twin_calls(node); break;
 	case HAPPENS_REISSUE:
 		if (node->is_on)
 			node_reissue(node, &happening->id);
@@ -267,6 +276,7 @@ bool world_run(struct world *world)
 	shape_region(world);
 	plan_make(world);
 	courier_plan(world);
+	twin_plan(world);
 	for (size_t i = 0; i < world->node_count; i++)
 		world_schedule(world, HAPPENS_START, random_range(&world->random, 0, 20000))->node = &world->nodes[i];
 	world_schedule(world, HAPPENS_HEAL, world->active_ms);
@@ -293,7 +303,8 @@ static void clear_node(struct sim_node *node)
 		node_stop(node, false);
 	disk_clear(&node->disk);
 	disk_clear(&node->copy);
-	directory_free(node->directory);
+	if (node->first_generation == 0) /* else its sibling's */
+		directory_free(node->directory);
 	free(node->inputs);
 	free(node->fired);
 }
@@ -311,6 +322,10 @@ void world_clear(struct world *world)
 			free(world->wires[i].ends[e].said);
 		}
 	}
+	for (size_t i = 0; world->twin != NULL && i < world->twin->end_count; i++)
+		free(world->twin_ends[i].under_way);
+	if (world->twin != NULL && world->twin->sibling == NULL)
+		disk_clear(&world->twin->disk);
 	for (size_t i = 0; i < world->heap_count; i++)
 		free(world->heap[i].bytes);
 	for (size_t i = 0; i < sizeof(world->messages) / sizeof(world->messages[0]); i++) {
