@@ -437,9 +437,13 @@ static void a_full_writer_keeps_what_it_has(void **state)
 static void a_writer_without_memory_keeps_what_it_has(void **state)
 {
 	struct courier_writer content = { .most = LIMIT_COURIER };
+	const struct courier_ack ack = { tag, REFUSED_NONE };
 
 	(void)state;
 	ASSERT_NOMEM_EVERYWHERE(courier_put_item(&content, READER, &tag, bytes), courier_writer_clear(&content));
+	ASSERT_NOMEM_EVERYWHERE(courier_put_update(&content, bytes), courier_writer_clear(&content));
+	ASSERT_NOMEM_EVERYWHERE(courier_put_presence(&content, bytes, 5), courier_writer_clear(&content));
+	ASSERT_NOMEM_EVERYWHERE(courier_put_acks(&content, READER, 1, &ack, 1), courier_writer_clear(&content));
 }
 
 /* ---------------------------------------------------------------- a file made by another library */

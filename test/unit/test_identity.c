@@ -4,6 +4,7 @@
 #include <stddef.h>
 #include <stdint.h>
 #include <cmocka.h>
+#include <fcntl.h>
 #include <sodium.h>
 
 #include "crypto/identity.h"
@@ -483,6 +484,50 @@ static void anchor_with_names_that_break_lines_or_bounds_is_refused(void **state
 	assert_int_equal(region_anchor_parse((struct slice){ (uint8_t *)text, len }, &bad), CPD_OK);
 }
 
+static size_t backup_write(const char *path, const struct backup_head *head, size_t data_len)
+{
+	uint8_t text[BACKUP_HEAD_MAX], tail[BACKUP_TAIL], data[600];
+	struct backup_sum *sum;
+	size_t len;
+	int fd;
+
+	memset(data, 7, sizeof(data));
+	assert_true(data_len <= sizeof(data));
+	sum = backup_begin(head, text, &len);
+	assert_non_null(sum);
+	backup_add(sum, data, data_len);
+	backup_end(sum, tail);
+	fd = open(path, O_WRONLY | O_CREAT | O_TRUNC, 0600);
+	assert_true(fd >= 0);
+	assert_int_equal(write(fd, text, len), len);
+	assert_int_equal(write(fd, data, data_len), data_len);
+	assert_int_equal(write(fd, tail, sizeof(tail)), sizeof(tail));
+	assert_int_equal(close(fd), 0);
+	return len;
+}
+
+static void a_backup_is_proved_whole(void **state)
+{
+	const struct backup_head head = { .network = "nl", .region = "VR09", .node = 344003, .epoch = 2, .schema = 2, .made = "2026-11-25T18:00:00Z",
+		.version = "0.2.0" };
+	struct backup_head read_head;
+	size_t head_len = backup_write("copy", &head, 600);
+	uint64_t at, len;
+	int fd = open("copy", O_RDWR);
+
+	(void)state;
+	assert_true(fd >= 0);
+	assert_int_equal(backup_prove(fd, &read_head, &at, &len, NULL, NULL), CPD_OK);
+	assert_int_equal(at, head_len);
+	assert_int_equal(len, 600);
+	assert_int_equal(read_head.node, 344003);
+	assert_int_equal(pwrite(fd, "x", 1, (off_t)at + 300), 1);
+	assert_int_equal(backup_prove(fd, &read_head, &at, &len, NULL, NULL), CPD_ERR_DAMAGED);
+	assert_int_equal(ftruncate(fd, (off_t)head_len + 20), 0);
+	assert_int_equal(backup_prove(fd, &read_head, &at, &len, NULL, NULL), CPD_ERR_DAMAGED);
+	assert_int_equal(close(fd), 0);
+}
+
 static void authority_is_made_once_and_loads_again(void **state)
 {
 	struct region_anchor names = test_anchor();
@@ -625,6 +670,7 @@ int main(void)
 		WITH_FOLDER(a_copy_is_the_same_node_in_a_later_epoch),
 		cmocka_unit_test(anchor_survives_its_text_and_no_changed_byte),
 		cmocka_unit_test(anchor_with_names_that_break_lines_or_bounds_is_refused),
+		WITH_FOLDER(a_backup_is_proved_whole),
 		WITH_FOLDER(authority_is_made_once_and_loads_again),
 		WITH_FOLDER(authority_that_is_damaged_or_open_is_refused),
 		WITH_FOLDER(a_sealed_authority_opens_with_its_passphrase_only),

@@ -506,6 +506,58 @@ static void presence_is_the_nodes_own_word(void **state)
 	world_end(&world);
 }
 
+/* ---------------------------------------------------------------- memory */
+
+/* So many fields of a later version that reading them takes more than what stands on the stack. */
+static struct slice padded(struct slice bytes, uint8_t *buf, size_t size)
+{
+	memmove(buf, bytes.data, bytes.len);
+	for (size_t i = 0; i < 40; i++, bytes.len += 3) {
+		assert_true(bytes.len + 3 <= size);
+		memcpy(buf + bytes.len, "\xf8\x07\x01", 3);
+	}
+	return (struct slice){ buf, bytes.len };
+}
+
+static void what_takes_memory_to_read_holds_all_the_same(void **state)
+{
+	static struct verified_receipts receipts;
+	static struct receipts many;
+	const struct presence presence = { .node = NSP, .epoch = 2, .counter = 9 };
+	uint8_t content[LIMIT_RECEIPTS], record[LIMIT_RECEIPTS], signed_too[LIMIT_RECEIPTS];
+	struct verified_presence present;
+	struct verified_message message;
+	struct slice bytes = { content, 0 };
+	struct draft draft;
+	struct world world;
+	size_t len;
+
+	(void)state;
+	world_begin(&world);
+	many = (struct receipts){ .witness = NSP, .epoch = 3, .counter = 5, .time_s = 1000, .origin = CP, .count = 50 };
+	for (size_t i = 0; i < many.count; i++)
+		many.entries[i] = (struct receipt_entry){ .subject = { CP, 1, 7 + i }, .level = LEVEL_DELIVERED };
+	assert_int_equal(receipts_encode(&many, content, &bytes.len), CPD_OK);
+	assert_int_equal(verify_own_receipts(world.directory, world.nsp, bytes, signed_too, sizeof(signed_too), &len, &receipts), CPD_OK);
+	bytes = padded(wrap(world.nsp, SIGN_RECEIPTS, bytes, record, sizeof(record)), record, sizeof(record));
+	assert_int_equal(verify_receipts(world.directory, "nl", bytes, &receipts), CPD_OK);
+	assert_int_equal(receipts.receipts.count, many.count);
+	bytes = (struct slice){ content, 0 };
+	assert_int_equal(presence_encode(&presence, content, LIMIT_PRESENCE, &bytes.len), CPD_OK);
+	bytes = padded(bytes, content, LIMIT_PRESENCE);
+	assert_int_equal(verify_presence(world.directory, "nl", wrap(world.nsp, SIGN_PRESENCE, bytes, record, sizeof(record)), &present), CPD_OK);
+	bytes = (struct slice){ content, 0 };
+	assert_int_equal(presence_encode(&presence, content, LIMIT_PRESENCE, &bytes.len), CPD_OK);
+	bytes = padded(wrap(world.nsp, SIGN_PRESENCE, bytes, record, sizeof(record)), record, LIMIT_PRESENCE + LIMIT_RECORD_EXTRA);
+	assert_int_equal(verify_presence(world.directory, "nl", bytes, &present), CPD_OK);
+	draft_begin(&draft, NSP, 2, 118, KIND_TEXT);
+	draft_sign(&draft, world.nsp);
+	draft_close(&draft);
+	draft.bytes = padded(draft.bytes, draft.envelope, sizeof(draft.envelope));
+	assert_int_equal(verify_message(world.directory, "nl", draft.bytes, &message), CPD_OK);
+	world_end(&world);
+}
+
 /* ---------------------------------------------------------------- what is signed */
 
 static void an_identity_without_a_region_signs_requests_only(void **state)
@@ -683,6 +735,7 @@ int main(void)
 		WITH_FOLDER(receipts_count_only_under_their_witness),
 		WITH_FOLDER(receipts_of_a_revoked_witness_are_trusted_before_its_last_epoch),
 		WITH_FOLDER(presence_is_the_nodes_own_word),
+		WITH_FOLDER(what_takes_memory_to_read_holds_all_the_same),
 		WITH_FOLDER(an_identity_without_a_region_signs_requests_only),
 		cmocka_unit_test(what_is_too_long_is_not_signed),
 		cmocka_unit_test(hash8_is_the_head_of_blake2b_256),

@@ -278,6 +278,27 @@ static void check_words_over_endless_text_are_refused(void **state)
 	free(text);
 }
 
+static void a_whole_leaf_is_read_as_it_was_written(void **state)
+{
+	static uint8_t bytes[LIMIT_LEAF], item[LIMIT_ITEM];
+	const struct message_id id = { 344003, 1, 7 };
+	const struct tree_path path = { .count = 0 };
+	struct message_id read_id;
+	struct tree_path read_path;
+	struct slice leaf;
+	uint32_t index;
+	size_t len;
+
+	(void)state;
+	memset(bytes, 7, sizeof(bytes));
+	assert_int_equal(leaf_item_encode(&id, 3, (struct slice){ bytes, sizeof(bytes) }, &path, item, &len), CPD_OK);
+	assert_int_equal(leaf_item_decode((struct slice){ item, len }, &read_id, &index, &leaf, &read_path), CPD_OK);
+	assert_int_equal(index, 3);
+	assert_int_equal(leaf.len, sizeof(bytes));
+	assert_memory_equal(leaf.data, bytes, sizeof(bytes));
+	assert_memory_equal(&read_id, &id, sizeof(id));
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -287,6 +308,7 @@ int main(void)
 		cmocka_unit_test(a_node_does_not_pass_for_a_leaf),
 		cmocka_unit_test(a_repeated_last_leaf_changes_the_root),
 		cmocka_unit_test(leaves_are_taken_in_order_and_whole),
+		cmocka_unit_test(a_whole_leaf_is_read_as_it_was_written),
 		cmocka_unit_test(the_largest_body_fits_its_bounds_and_no_larger_one_is_taken),
 		cmocka_unit_test(check_words_are_those_of_the_other_implementation),
 		cmocka_unit_test(a_misheard_field_changes_the_check_words),
