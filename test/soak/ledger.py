@@ -117,12 +117,13 @@ class Ledger:
             entry.hash = message["hash"]
             return entry
 
-    def whole_inbox(self, number, messages):
+    def whole_inbox(self, number, messages, before):
+        """before: what had been shown when the inbox was asked for; more may have come while it was read."""
         ids = [message["id"] for message in messages]
         with self.lock:
             if len(ids) != len(set(ids)):
                 self.wrong(f"the inbox of {number} has {len(ids) - len(set(ids))} rows twice")
-            for lost in sorted(set(self.shown[number]) - set(ids))[:5]:
+            for lost in sorted(before - set(ids))[:5]:
                 self.wrong(f"{lost} was shown at {number}, and is not there any more")
 
     def event(self, number, what, identifier):

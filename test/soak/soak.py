@@ -117,7 +117,7 @@ class Soak:
             reader = next(reader for reader in self.readers if reader.number == number)
             before = set(self.ledger.shown[number])
             rows = [row for row in node.inbox() if row["id"] in before or row["counter"] <= reader.after]
-            self.ledger.whole_inbox(number, rows)
+            self.ledger.whole_inbox(number, rows, before)
         self.rounds.append({"round": name, "taken": len(self.ledger.entries), "deliveries": self.ledger.deliveries, "settled_s": round(took, 1), "owed": len(owed)})
         self.say(f"{name}: everything taken before ({len(self.ledger.entries)}) is there {took:.0f} s after the last fault" if not owed
                  else f"{name}: {len(owed)} are missing after {took:.0f} s")
