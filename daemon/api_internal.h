@@ -135,10 +135,10 @@ json_t *api_sealed(struct api *api, const struct header *header);
 void api_unseal(struct api *api, struct evhttp_request *request, const struct message_id *id);
 
 /* api_message.c */
-/* The custody record and decoded message; *bytes is malloc'ed and holds what *message leads into; bytes NULL
- * when the envelope is gone. The caller clears custody and frees bytes. */
 /* "verdacht: na intrekking": noted when it came in, or by the revocations held now. message NULL: its bytes are gone. */
 bool api_is_suspect(const struct api *api, const struct custody *custody, const struct message *message);
+/* The custody record and decoded message; *bytes is malloc'ed and holds what *message leads into; bytes NULL
+ * when the envelope is gone. The caller clears custody and frees bytes. */
 MUST_CHECK enum cpd_error api_load(struct api *api, const struct message_id *id, struct custody *custody, struct message *message, uint8_t **bytes);
 
 #endif

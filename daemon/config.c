@@ -296,7 +296,6 @@ static bool set_level(struct reading *reading, const struct key *key, const char
 	return wrong_word(reading, "[log] level: ", "level", value, words, 5);
 }
 
-#define PLACE(member) offsetof(struct config, member), sizeof(((struct config *)0)->member)
 static int number_order(const void *a, const void *b)
 {
 	const uint32_t one = *(const uint32_t *)a, other = *(const uint32_t *)b;
@@ -327,6 +326,7 @@ static bool set_nodes(struct reading *reading, const struct key *key, const char
 	return true;
 }
 
+#define PLACE(member) offsetof(struct config, member), sizeof(((struct config *)0)->member)
 #define SECONDS(name, member, min, max) { "tuning", name, set_seconds, PLACE(timers.member), min, max }
 static const struct key keys[] = {
 	{ "node", "number", set_node_number, PLACE(number), 0, 0 },

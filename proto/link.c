@@ -677,12 +677,13 @@ static void note_oldest(const struct outgoing *item, int64_t *since_ms)
 			*since_ms = item->begun_ms;
 }
 
+/* Of each precedence the oldest comes first. */
 static void note_progress(const struct outgoing *item, struct link_progress *out)
 {
 	for (; item; item = item->next)
-		if (item->notice && !item->is_wanted) {
+		if (item->notice && !item->is_wanted && !out->waits[item->precedence]) {
 			out->waits[item->precedence] = true;
-			out->is_going[item->precedence] |= !item->was_whole;
+			out->is_going[item->precedence] = !item->was_whole;
 		}
 }
 

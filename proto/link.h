@@ -161,9 +161,9 @@ void link_tick(struct link *link, int64_t now_ms, bool *dead);
 struct link_figures { uint32_t rate_bps; int64_t heard_ms, unacked_since_ms; size_t unacked; size_t unacked_bytes; uint64_t sent_bytes, received_bytes, credit_stalls; uint32_t peer_directory; };
 void link_figures(const struct link *link, struct link_figures *out);
 /* For whoever watches that things move. waits: of this precedence an item was handed over of which the peer has said
- * nothing; is_going: one of these has not left whole. answered: items of which it said what becomes of them (taken,
- * refused, its leaves wanted); taken_bytes: of items, that it says it took in; both since this object was made.
- * resend_ms: to send all that waits once more takes so long, at the measured rate or the profile's. */
+ * nothing; is_going: the oldest of these has not left whole, so that it cannot be answered yet. answered: items of which
+ * it said what becomes of them (taken, refused, its leaves wanted); taken_bytes: of items, that it says it took in; both
+ * since this object was made. resend_ms: to send all that waits once more takes so long, at the measured rate or the profile's. */
 struct link_progress {
 	bool waits[PRECEDENCE_COUNT], is_going[PRECEDENCE_COUNT];
 	uint64_t answered[PRECEDENCE_COUNT], taken_bytes;

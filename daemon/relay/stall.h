@@ -2,7 +2,7 @@
  * stall.h: the watchdog of one link: a queue that should move and does not is an alarm.
  *
  * It judges by what the neighbour says of what it was sent, not by the age of a row: as long as items are answered
- * (taken, refused, their leaves wanted) or the bytes of one that is still leaving are taken in, a queue moves,
+ * (taken, refused, their leaves wanted) or bytes are taken in while the oldest is still leaving, a queue moves,
  * however slow the wire and however long the queue. An answer at one precedence counts for those below it, which may
  * starve; not for those above, which may not. Time counts only while the link is up, over all its sessions.
  *
