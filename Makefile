@@ -36,7 +36,7 @@ PROTO_C   := $(addprefix proto/,$(addsuffix .c,\
              arena body body_path body_rules checkwords courier custody directory directory_update error frame kind \
              leaf link link_receive link_send message presence receipt sealed text trailer tree types wire))
 CRYPTO_C  := $(addprefix crypto/,$(addsuffix .c,\
-             anchor authority backup claim code courier crypto identity keyfile kit passphrase region seal sealed_kit secret sign vault verify))
+             anchor authority backup claim code courier crypto identity keyfile kit passphrase person region seal sealed_kit secret sign vault verify))
 STORE_C   := $(addprefix store/,$(addsuffix .c,\
              batch check copy depth file key migrate pages read salvage store value writer))
 RELAY_C   := $(addprefix daemon/relay/,$(addsuffix .c,\
@@ -47,9 +47,9 @@ DAEMON_C  := $(addprefix daemon/,$(addsuffix .c,\
              address api api_admin api_check api_courier api_events api_guard api_journal api_message api_metrics api_order api_sealed api_self api_status bearer_call \
              bearer_router bearer_selftest bearer_zmq body_json clock config config_show credentials log main node node_author node_courier node_courier_write \
              node_directory node_effects node_emergency node_gather node_journal node_links node_load node_query \
-             node_claim node_reissue node_retention node_seal node_send node_space node_stall node_turn node_updates node_vault send_window space_watch verify_pool zap zmq_pump))
+             node_claim node_draft node_reissue node_retention node_seal node_send node_space node_stall node_turn node_updates node_vault send_window space_watch verify_pool zap zmq_pump))
 CPCTL_C   := $(addprefix daemon/cpctl/,$(addsuffix .c,\
-             act admission arguments backup check claim client clock conf courier directory doctor doctor_local enrol enrol_csv export fields file help inbox main node output owner passphrase path program \
+             act admission arguments backup check claim client clock conf courier directory doctor doctor_local enrol enrol_csv export fields file help inbox main node output owner passphrase path person program \
              progress queue region registry restore send sheet show status stick trace unseal verbs watch))
 
 obj = $(patsubst %.c,$(BUILD)/obj/%.o,$(1))

@@ -87,7 +87,7 @@ static bool is_one_person(const struct directory *directory, const struct messag
 	return a->function == b->function || memcmp(first->signing_key, second->signing_key, sizeof(first->signing_key)) == 0;
 }
 
-static enum cpd_error check_releases(const struct directory *directory, const char *network, const struct message *message)
+static enum cpd_error check_releases(const struct directory *directory, const char *network, const struct message *message, size_t *missing)
 {
 	const struct kind *kind = kind_find(message->header.kind);
 
@@ -100,15 +100,17 @@ static enum cpd_error check_releases(const struct directory *directory, const ch
 			if (is_one_person(directory, &message->releases[i], &message->releases[j]))
 				return CPD_ERR_ROLE;
 	}
-	return kind != NULL && message->release_count < kind->releases ? CPD_ERR_ROLE : CPD_OK;
+	*missing = kind != NULL && message->release_count < kind->releases ? kind->releases - message->release_count : 0;
+	return CPD_OK;
 }
 
-enum cpd_error verify_message(const struct directory *directory, const char *network,
-    struct slice envelope, struct verified_message *out)
+enum cpd_error verify_draft(const struct directory *directory, const char *network, struct slice envelope, size_t *missing,
+    struct verified_message *out)
 {
 	struct message *message = &out->message;
 	enum cpd_error error;
 
+	*missing = 0;
 	memset(out, 0, sizeof(*out));
 	error = message_decode(envelope, message);
 	/* Only a signature of the origin makes it the origin's; others may stand beside it, not for it. */
@@ -118,13 +120,25 @@ enum cpd_error verify_message(const struct directory *directory, const char *net
 	for (size_t i = 0; error == CPD_OK && i < message->signature_count; i++)
 		error = check_message_signature(directory, network, message, &message->signatures[i], &out->is_suspect);
 	if (error == CPD_OK)
-		error = check_releases(directory, network, message);
+		error = check_releases(directory, network, message, missing);
 	if (error != CPD_OK) {
 		memset(out, 0, sizeof(*out));
 		return error;
 	}
 	out->hash = crypto_hash8(message->signed_bytes);
 	return CPD_OK;
+}
+
+enum cpd_error verify_message(const struct directory *directory, const char *network, struct slice envelope, struct verified_message *out)
+{
+	size_t missing;
+	enum cpd_error error = verify_draft(directory, network, envelope, &missing, out);
+
+	if (error == CPD_OK && missing != 0) {
+		memset(out, 0, sizeof(*out));
+		error = CPD_ERR_ROLE;
+	}
+	return error;
 }
 
 /* ---------------------------------------------------------------- signed records */

@@ -35,6 +35,10 @@ MUST_CHECK enum cpd_error verify_release(const struct directory *directory, cons
  * asks for (ROLE), and the first must be the origin's. On error *out is zero. */
 MUST_CHECK enum cpd_error verify_message(const struct directory *directory, const char *network,
     struct slice envelope, struct verified_message *out);
+/* What this node is writing and persons have yet to release: *missing are the releases that the kind still asks for. Only the
+ * node's own relay may have it, held. Else as verify_message. */
+MUST_CHECK enum cpd_error verify_draft(const struct directory *directory, const char *network, struct slice envelope, size_t *missing,
+    struct verified_message *out);
 MUST_CHECK enum cpd_error verify_receipts(const struct directory *directory, const char *network,
     struct slice record, struct verified_receipts *out);
 /* A record that this node makes itself: signs it, and makes the verified thing without checking the signature just

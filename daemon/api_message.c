@@ -67,6 +67,32 @@ static json_t *summary(struct api *api, const struct custody *custody, const str
 	return json;
 }
 
+/* Who has released it, of a kind that people release; and while people have yet to sign, what they sign. */
+static void add_releases(struct api *api, json_t *json, const struct message *message)
+{
+	const struct kind *kind = kind_find(message->header.kind);
+	json_t *list;
+
+	if (!kind || !kind->releases)
+		return;
+	list = json_array();
+	for (size_t i = 0; i < message->release_count; i++) {
+		const struct function_certificate *function = directory_function(node_directory(api->node), message->releases[i].function);
+
+		json_array_append_new(list, json_pack("{s:I,s:s}", "number", (json_int_t)message->releases[i].function, "function", function ? function->function : ""));
+	}
+	json_object_set_new(json, "released_by", list);
+	json_object_set_new(json, "releases_missing", json_integer(kind->releases > message->release_count ? (json_int_t)(kind->releases - message->release_count) : 0));
+	if (message->release_count < kind->releases && message->signed_bytes.len) {
+		char *hex = malloc(2 * message->signed_bytes.len + 1);
+
+		if (hex)
+			api_hex(hex, message->signed_bytes.data, message->signed_bytes.len);
+		json_object_set_new(json, "signed", hex ? json_string(hex) : json_null());
+		free(hex);
+	}
+}
+
 /* ---------------------------------------------------------------- inbox */
 
 /* Rows looked at for one page: what is left out of a list must not hold up the loop either. */
@@ -279,6 +305,7 @@ void api_show(struct api *api, struct evhttp_request *request, const struct mess
 	if (bytes) {
 		json_object_set_new(json, "destinations", destinations(api, &message.header));
 		json_object_set_new(json, "incident", json_id(&message.header.incident));
+		add_releases(api, json, &message);
 		show_body(api, json, id, &message.header);
 		if (message.header.sealed_count)
 			json_object_set_new(json, "sealed", api_sealed(api, &message.header));

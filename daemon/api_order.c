@@ -319,6 +319,43 @@ static void acted(void *context, enum cpd_error error, const char *why)
 	custody_clear(&custody);
 }
 
+static bool read_hex(const char *text, uint8_t *out, size_t len)
+{
+	for (size_t i = 0; i < 2 * len; i++)
+		if (!text[i] || !strchr("0123456789abcdef", text[i]))
+			return false;
+	for (size_t i = 0; i < len; i++) {
+		unsigned byte;
+
+		if (sscanf(text + 2 * i, "%2x", &byte) != 1)
+			return false;
+		out[i] = (uint8_t)byte;
+	}
+	return !text[2 * len];
+}
+
+/* {"function": 1, "signature": "128 hex digits"} */
+static void api_sign(struct api *api, struct evhttp_request *request, const struct message_id *id)
+{
+	json_t *json = body_json(request, false);
+	const char *signature = json_string_value(json_object_get(json, "signature"));
+	const json_int_t function = json_integer_value(json_object_get(json, "function"));
+	struct message_release release = { .function = (uint32_t)function };
+	struct api_pending *pending;
+
+	if (!json)
+		return;
+	if (function <= 0 || function > UINT32_MAX)
+		bad_field(request, "function", "is not the number of a function", "`cpctl directory --json` lists them");
+	else if (!signature || !read_hex(signature, release.bytes, sizeof(release.bytes)))
+		bad_field(request, "signature", "is not 128 hex digits", "sign the bytes in `signed` of the message; `cpctl sign` does it");
+	else if ((pending = api_pending_new(api, request))) {
+		pending->id = *id;
+		node_sign(api->node, id, &release, acted, pending);
+	}
+	json_decref(json);
+}
+
 void api_act(struct api *api, struct evhttp_request *request, const struct message_id *id, const char *name)
 {
 	static const struct { const char *name; enum relay_act act; } acts[] = {
@@ -330,10 +367,14 @@ void api_act(struct api *api, struct evhttp_request *request, const struct messa
 	json_t *json;
 	size_t i = 0;
 
+	if (!strcmp(name, "sign")) {
+		api_sign(api, request, id);
+		return;
+	}
 	while (i < sizeof(acts) / sizeof(acts[0]) && strcmp(acts[i].name, name))
 		i++;
 	if (i == sizeof(acts) / sizeof(acts[0])) {
-		api_error(request, 404, "not-found", NULL, "there is no such act", "read, accept, refuse, done, withdraw, hold or release");
+		api_error(request, 404, "not-found", NULL, "there is no such act", "read, accept, refuse, done, withdraw, hold, release or sign");
 		return;
 	}
 	json = body_json(request, true);

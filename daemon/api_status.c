@@ -286,7 +286,7 @@ void api_directory(struct api *api, struct evhttp_request *request)
 {
 	const struct directory *directory = node_directory(api->node);
 	const struct region_anchor *anchor = identity_anchor(node_identity(api->node));
-	json_t *nodes = json_array(), *groups = json_array();
+	json_t *nodes = json_array(), *groups = json_array(), *functions = json_array();
 
 	for (const struct certificate *node = directory_next(directory, 0); node; node = directory_next(directory, node->node)) {
 		char key[2 * sizeof(node->signing_key) + 1];
@@ -304,6 +304,13 @@ void api_directory(struct api *api, struct evhttp_request *request)
 		json_array_append_new(groups, json_pack("{s:I,s:I,s:s,s:o}", "number", (json_int_t)group->number,
 		    "version", (json_int_t)group->version, "name", group->name, "members", members));
 	}
-	api_reply(request, 200, json_pack("{s:I,s:s,s:s,s:o,s:o}", "version", (json_int_t)directory_version(directory),
-	    "network", anchor ? anchor->network : "", "region", anchor ? anchor->region : "", "nodes", nodes, "groups", groups));
+	for (const struct function_certificate *one = directory_next_function(directory, 0); one; one = directory_next_function(directory, one->number)) {
+		char key[2 * sizeof(one->signing_key) + 1];
+
+		api_hex(key, one->signing_key, sizeof(one->signing_key));
+		json_array_append_new(functions, json_pack("{s:I,s:I,s:s,s:s,s:o,s:b}", "number", (json_int_t)one->number, "node", (json_int_t)one->node,
+		    "function", one->function, "signing_key", key, "not_after", json_time((int64_t)one->not_after_s * 1000), "revoked", (int)one->is_revoked));
+	}
+	api_reply(request, 200, json_pack("{s:I,s:s,s:s,s:o,s:o,s:o}", "version", (json_int_t)directory_version(directory),
+	    "network", anchor ? anchor->network : "", "region", anchor ? anchor->region : "", "nodes", nodes, "groups", groups, "functions", functions));
 }

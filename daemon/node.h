@@ -55,6 +55,8 @@ void node_author(struct node *node, const struct author_request *request, node_a
 typedef void node_done(void *context, enum cpd_error error, const char *why);
 void node_operate(struct node *node, const struct message_id *id, enum relay_act act, enum cpd_reason reason,
     const char *remark, node_done *done, void *context);
+/* A person signs a message of this node that wants it (PROTOCOL.md section 4.7); with the last signature it goes. */
+void node_sign(struct node *node, const struct message_id *id, const struct message_release *release, node_done *done, void *context);
 /* ---- sealed parts: daemon/node_seal.c */
 enum unsealed_state {
 	UNSEALED_OPEN,                         /* content is set */

@@ -9,13 +9,13 @@
 #include <string.h>
 
 #include "daemon/log.h"
+#include "daemon/node_draft.h"
 #include "daemon/node_internal.h"
 #include "daemon/node_seal.h"
 #include "proto/kind.h"
 
 /* Above it a body would not fit in one transaction with its message. */
 #define AUTHOR_BODY_MAX (1024 * 1024)
-#define FENCED_WHY "another copy of this node is in use, so this one has stopped; cpctl status tells what to do"
 
 void work_tell(struct work *work, enum cpd_error error, const char *why, const struct message_id *id, bool existing)
 {
@@ -232,6 +232,7 @@ enum cpd_error author_answer_later(struct turn *turn, struct work *work, const s
 
 enum cpd_error author_enter(struct node *node, struct work *work, const struct header *header, const struct moment *now)
 {
+	size_t missing = 0;
 	enum cpd_error error;
 
 	work->bytes = malloc(LIMIT_ENVELOPE);
@@ -240,9 +241,10 @@ enum cpd_error author_enter(struct node *node, struct work *work, const struct h
 		return CPD_ERR_NOMEM;
 	error = author_seal(node, header, work->bytes, &work->len);
 	if (!error)
-		error = verify_message(node->directory, identity_anchor(node->identity)->network, (struct slice){ work->bytes, work->len }, work->verified);
+		error = verify_draft(node->directory, identity_anchor(node->identity)->network, (struct slice){ work->bytes, work->len }, &missing, work->verified);
 	if (error)
 		return error;
+	work->event.is_draft = missing > 0;
 	work->event.type = RELAY_MESSAGE;
 	work->event.message = work->verified;
 	work->event.store_admits = true;
@@ -329,8 +331,9 @@ void node_author(struct node *node, const struct author_request *request, node_a
 
 enum cpd_error operate_decide(struct node *node, struct turn *turn, struct work *work, const struct moment *now)
 {
-	enum cpd_error error = node_is_fenced(node) ? CPD_ERR_STATE : turn_event(node, &work->event, now);
-	const char *why = node_is_fenced(node) ? FENCED_WHY : error == CPD_ERR_NOT_FOUND ? "this node does not hold that message"
+	const bool is_missing = work->event.act == ACT_RELEASE && draft_waits(node, &work->event.id);
+	enum cpd_error error = node_is_fenced(node) || is_missing ? CPD_ERR_STATE : turn_event(node, &work->event, now);
+	const char *why = node_is_fenced(node) ? FENCED_WHY : is_missing ? "people must sign it first: cpctl sign" : error == CPD_ERR_NOT_FOUND ? "this node does not hold that message"
 	    : error == CPD_ERR_STATE ? "the message is in a state in which that cannot be done" : NULL;
 
 	if (!error)

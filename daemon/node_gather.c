@@ -189,7 +189,7 @@ static void list_drop_links(struct work_list *list)
 	work_list_init(&kept);
 	while ((work = work_list_take(list))) {
 		/* What a person asked stays; questions of the old relay, and what links brought, come again. */
-		if (work->type == WORK_AUTHOR || work->type == WORK_OPERATE || work->type == WORK_UNSEAL || work->type == WORK_RESEAL || (work->type == WORK_DIRECTORY && !work->link))
+		if (work->type == WORK_AUTHOR || work->type == WORK_OPERATE || work->type == WORK_DRAFT || work->type == WORK_UNSEAL || work->type == WORK_RESEAL || (work->type == WORK_DIRECTORY && !work->link))
 			work_list_add(&kept, work);
 		else
 			work_free(work);

@@ -8,6 +8,7 @@
 #include <string.h>
 
 #include "daemon/log.h"
+#include "daemon/node_draft.h"
 #include "daemon/node_internal.h"
 #include "daemon/node_seal.h"
 
@@ -440,6 +441,8 @@ static enum cpd_error decide(struct node *node, struct turn *turn, struct work *
 		return operate_decide(node, turn, work, now);
 	case WORK_RESEAL:
 		return reseal_decide(node, turn, work, now);
+	case WORK_DRAFT:
+		return draft_decide(node, turn, work, now);
 	case WORK_UNSEAL:
 		return unseal_decide(node, turn, work, now);
 	case WORK_COURIER:

@@ -16,6 +16,7 @@ enum work_type {
 	WORK_DIRECTORY,   /* an update by an item, an import or an introduction */
 	WORK_AUTHOR,
 	WORK_OPERATE,
+	WORK_DRAFT,       /* a person signs a message that wants it: event.id, release */
 	WORK_UNSEAL,      /* a person reads what is sealed: event.id */
 	WORK_RESEAL,      /* who got a new sealing key is served again */
 	WORK_OWN_SCAN,    /* own messages in retention, a part at a time */
@@ -43,6 +44,7 @@ struct work {
 	node_done *done;
 	void *context;
 	char *remark;                     /* owned */
+	struct message_release release;   /* DRAFT */
 	struct verified_message *verified; /* owned: AUTHOR, as it was verified */
 	uint8_t *held;                    /* owned: event.held of a large body */
 	struct message_id reissue;        /* AUTHOR without a request: put these words under a new id */

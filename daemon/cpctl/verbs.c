@@ -58,6 +58,17 @@ static const struct option_rule region_revoke_options[] = {
 };
 
 static const struct option_rule region_enrol_options[] = { OPTION("homes", "A,B", "CPs to call, of rows that name none"), OPTIONS_END };
+static const struct option_rule region_function_options[] = {
+	REQUIRED("number", "NUMBER", "number of the function"),
+	OPTION("node", "NUMBER", "where the person works"),
+	OPTION("function", "TEXT", "what the person is; never a name"),
+	OPTION("key", "HEX", "as cpctl function init told it"),
+	{ "revoke", NULL, "it releases nothing any more", false, false },
+	OPTIONS_END
+};
+
+static const struct option_rule sign_options[] = { REQUIRED("key", "FILE", "your own key"), OPTIONS_END };
+
 static const struct option_rule region_kit_options[] = { REQUIRED("node", "NUMBER", "whose kit"), OPTIONS_END };
 static const struct option_rule node_init_options[] = { REQUIRED("name", "NAME", "the name it asks for"), OPTIONS_END };
 static const struct option_rule refuse_options[] = { REQUIRED("reason", "TEXT", "why it cannot be done, in one sentence"), OPTIONS_END };
@@ -97,6 +108,9 @@ const struct verb verbs[] = {
 	{ "read", "ID", 1, 1, "sign that a person has read it", "", "cpctl read 901/1/7", remark_options, false, verb_act, NULL },
 	{ "open", "ID", 1, 1, "read the personal part of a message", "Puts it into the journal that somebody did. It opens only where it is meant for.",
 	  "cpctl open 344003/2/118", NULL, false, verb_open, NULL },
+	{ "sign", "ID", 1, 1, "release a message that waits for people's signatures",
+	  "Read it first: cpctl show ID. A bulletin goes when two people have signed. Asks\nfor the passphrase of your key; a script names a file in CPD_PASSPHRASE_FILE.",
+	  "cpctl sign 911/1/7 --key /media/mine/cpd.key", sign_options, false, verb_sign, NULL },
 	{ "accept", "ID", 1, 1, "sign that it will be done", "", "cpctl accept 901/1/7", remark_options, false, verb_act, NULL },
 	{ "refuse", "ID", 1, 1, "sign that it will not be done, and why", "",
 	  "cpctl refuse 901/1/7 --reason 'geen voertuig beschikbaar'", refuse_options, false, verb_act, NULL },
@@ -157,9 +171,15 @@ const struct verb verbs[] = {
 	{ "region revoke", "DIR", 1, 1, "cut a node's key off: stolen, lost, or misused",
 	  "Without --last nothing that the key signed is trusted; with it, what came\nlater is shown as suspect.",
 	  "cpctl region revoke vr09 --node 344003 --last 1/118 --reason 'laptop gestolen'", region_revoke_options, false, verb_region_revoke, NULL },
+	{ "region function", "DIR", 1, 1, "certify the key of a person who releases bulletins",
+	  "One key is one person; a bulletin wants two. With --revoke the function of that\nnumber releases nothing any more, and what it had released is shown as suspect.",
+	  "cpctl region function vr09 --number 1 --node 911 --function communicatie \\\n    --key 3f…\ncpctl region function vr09 --number 1 --revoke", region_function_options, false, verb_region_function, NULL },
 	{ "region kit", "DIR", 1, 1, "make a node's kit again, with every update so far", "",
 	  "cpctl region kit vr09 --node 344003", region_kit_options, false, verb_region_kit, NULL },
 	{ "region show", "DIR", 1, 1, "the nodes, keys and groups of a region", "", "cpctl region show vr09", NULL, false, verb_region_show, NULL },
+	{ "function init", "FILE", 1, 1, "make the key of a person who releases bulletins",
+	  "Asks for a passphrase that seals it; a script names a file that holds it in\nCPD_NEW_PASSPHRASE_FILE. Keep the file where only you come.",
+	  "cpctl function init /media/mine/cpd.key", NULL, false, verb_function_init, NULL },
 	{ "node init", "[STATEDIR]", 0, 1, "make a node's keys, and the request for its region",
 	  "Without a STATEDIR it is /var/lib/cpd. What root makes there is its owner's, so\nthat cpd can read its keys.",
 	  "sudo cpctl node init --name 'NSP De Meern'\ncpctl node init STATEDIR --name 'NSP De Meern'", node_init_options, false, verb_node_init, NULL },

@@ -304,7 +304,7 @@ static void custody_fill(struct relay *relay, struct custody *custody, const str
 	if (clock_is_trusted(header->clock_quality))
 		custody->flags |= CUSTODY_IS_DATED;
 	if (!link)
-		custody->flags |= CUSTODY_IS_ORIGIN;
+		custody->flags |= CUSTODY_IS_ORIGIN | (relay->event->is_draft ? CUSTODY_IS_HELD : 0);
 }
 
 /* A new offer of what is known: its age only grows, its trace is the way it came now. */

@@ -107,6 +107,7 @@ struct relay_event {
 	const struct verified_message *message;
 	const struct trailer *trailer;           /* MESSAGE; NULL when authored */
 	bool store_admits;                       /* MESSAGE: space for its precedence */
+	bool is_draft;                           /* MESSAGE of this node: held from the first, until ACT_RELEASE */
 	const struct verified_receipts *receipts;
 	const struct verified_presence *presence; uint32_t presence_age_s;
 	struct item_ref ref;                     /* ACKED, REFUSED, RETURNED, WANTED, CARRIED: a row the host found in the store */

@@ -60,8 +60,8 @@ def tree(folder):
 
 # ---------------------------------------------------------------- words
 VERBS = ["status", "send", "inbox", "outbox", "show", "read", "accept", "refuse", "done", "withdraw", "trace", "queue", "queue hold",
-         "queue release", "queue withdraw", "watch", "backup", "restore", "doctor", "clock", "check", "directory", "directory import", "region init", "region passphrase", "region admit", "region group", "region revoke",
-         "region kit", "region show", "node init", "node install", "node claim", "node show"]
+         "queue release", "queue withdraw", "watch", "backup", "restore", "doctor", "clock", "check", "directory", "directory import", "region init", "region passphrase", "region admit", "region group", "region revoke", "region function",
+         "sign", "function init", "region kit", "region show", "node init", "node install", "node claim", "node show"]
 KINDS = ["nsp-status", "situation-report", "emergency-call", "emergency-progress", "instruction", "text"]
 
 

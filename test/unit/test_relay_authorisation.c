@@ -117,6 +117,27 @@ static void the_origin_hears_which_addressee_may_not_have_it(void **state)
 	assert_int_equal(box_recipient(box, &header.id, NSP_B)->level, LEVEL_NONE);
 }
 
+/* Until people have signed. */
+static void a_draft_is_kept_and_waits_in_no_queue_until_it_is_let_go(void **state)
+{
+	BOX;
+	struct header header = header_of(KIND_TEXT, SELF, relay_next_sequence(box->relay), DESK);
+	struct relay_event event = { .type = RELAY_MESSAGE, .is_draft = true, .store_admits = true };
+	struct relay_event release = { .type = RELAY_OPERATE, .act = ACT_RELEASE };
+
+	header.id.epoch = box->config.epoch;
+	event.message = make_message(box, &header);
+	assert_int_equal(play(box, &event), CPD_OK);
+	assert_true(box_has_envelope(box, &header.id));
+	assert_int_equal(rows_of(box, CP_A, ITEM_TYPE_MESSAGE) + rows_of(box, CP_B, ITEM_TYPE_MESSAGE), 0);
+	box_restart(box);
+	pass_time(box, HOUR_MS);
+	assert_int_equal(rows_of(box, CP_A, ITEM_TYPE_MESSAGE) + rows_of(box, CP_B, ITEM_TYPE_MESSAGE), 0);
+	release.id = header.id;
+	assert_int_equal(play(box, &release), CPD_OK);
+	assert_int_equal(rows_of(box, CP_A, ITEM_TYPE_MESSAGE) + rows_of(box, CP_B, ITEM_TYPE_MESSAGE), 1);
+}
+
 #define CASE(name) cmocka_unit_test_setup_teardown(name, open_box, close_box)
 
 int main(void)
@@ -127,6 +148,7 @@ int main(void)
 		CASE(who_may_not_have_it_passes_it_on_to_those_who_may),
 		CASE(what_was_shown_stays_when_the_role_changes),
 		CASE(the_origin_hears_which_addressee_may_not_have_it),
+		CASE(a_draft_is_kept_and_waits_in_no_queue_until_it_is_let_go),
 	};
 
 	return RUN_FED_AND_HUNGRY(tests);
