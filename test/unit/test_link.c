@@ -36,11 +36,15 @@ static void progress_is_what_the_peer_says_and_takes_in(void **state)
 	assert_true(progress.taken_bytes > 0 && progress.taken_bytes <= 12000);
 	assert_int_equal(progress.answered[PRECEDENCE_PRIORITY], 0);
 	assert_false(progress.waits[PRECEDENCE_FLASH]);
+	assert_int_equal(send(&a, 2, PRECEDENCE_PRIORITY, 12000), CPD_OK);
+	link_progress(a.link, &progress);
+	assert_false(progress.is_going[PRECEDENCE_PRIORITY]); /* a newer one is: the older is no nearer to its answer for that */
+	settle_down();
 	commit(&b);
 	pass_ms(1000);
 	link_progress(a.link, &progress);
 	assert_false(progress.waits[PRECEDENCE_PRIORITY]);
-	assert_int_equal(progress.answered[PRECEDENCE_PRIORITY], 1);
+	assert_int_equal(progress.answered[PRECEDENCE_PRIORITY], 2);
 }
 
 #define COMPANY (LIMIT_UNACKED / 16)
