@@ -271,6 +271,8 @@ int verb_send(struct call *call)
 		return say_refused("memory is used up");
 	outcome = ask_surely(call, &(struct request){ "POST", "/v1/messages", "application/json", text, strlen(text), key }, &answer);
 	status = say_outcome(call, outcome, &answer, key);
+	if (status == EXIT_DONE && find_kind(call)->releases)
+		fprintf(stderr, "It waits here until %u people have signed it: cpctl sign ID --key FILE\n", find_kind(call)->releases);
 	answer_clear(&answer);
 	free(text);
 	return status;

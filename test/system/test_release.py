@@ -1,6 +1,7 @@
 #!/usr/bin/env python3
 """A bulletin goes when two people have signed it, each with a key of their own, and not before: with real processes, and
 keys made, certified and used by cpctl. Last line: N passed, M failed."""
+import json
 import os
 import re
 import sys
@@ -44,8 +45,12 @@ def settle(region, node):
 
 def two_people(checks, region, first, second):
     desk, nsp = region.nodes[DESK], region.nodes[NSP]
-    draft = desk.send("bulletin", [NSP], BULLETIN)
-    checks.check("a bulletin waits for two", missing(desk, draft) == 2)
+    path = os.path.join(region.folder, "bulletin.json")
+    with open(path, "w") as out:
+        json.dump(BULLETIN, out)
+    told = cpctl("send", "bulletin", "--to", NSP, "--body", path, "--socket", desk.socket)
+    draft = told.stdout.strip()
+    checks.check("a bulletin waits for two, and its author is told so", missing(desk, draft) == 2 and "waits here until 2 people have signed" in told.stderr, told)
     settle(region, desk)
     checks.check("and goes nowhere meanwhile", not nsp.has(draft))
     checks.refused("nor when an operator lets it go", 409, None, lambda: desk.act(draft, "release"))
