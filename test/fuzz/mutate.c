@@ -101,7 +101,8 @@ static message_kind some_kind(enum node_role role)
 		while (kind_at(count))
 			count++;
 		kind = kind_at(chance((uint32_t)count));
-		if (kind->from_roles & ROLE_BIT(role))
+		/* One that persons must sign too is refused for want of them. */
+		if (kind->from_roles & ROLE_BIT(role) && !kind->releases)
 			return kind->number;
 	}
 }

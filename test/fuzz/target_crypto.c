@@ -15,7 +15,7 @@
 
 /* ---------------------------------------------------------------- signatures */
 
-static const char *const signed_vectors[] = { "call-signed", "sealed-call-signed", "text-signed", "large-signed", "receipt", "receipts", "presence",
+static const char *const signed_vectors[] = { "call-signed", "reissue-signed", "sealed-call-signed", "text-signed", "large-signed", "receipt", "receipts", "presence",
 	"directory-update", "introduction-update", "revocation-update" };
 
 /* What holds must be one of those that the vectors' keys signed: nobody else has them. */
