@@ -36,6 +36,12 @@ static unsigned log_end(const char *wanted)
 	return count;
 }
 
+static bool has_next(struct node *node, uint32_t neighbour, struct moment *now, struct item_ref *ref)
+{
+	node_now(node, now);
+	return relay_next_item(node->relay, neighbour, PRECEDENCE_ROUTINE, now, ref);
+}
+
 /* The head of this queue leaves the node and is lost on the way. */
 static void lose_one(struct node *node, uint32_t neighbour)
 {
@@ -46,8 +52,8 @@ static void lose_one(struct node *node, uint32_t neighbour)
 	struct trailer trailer;
 	size_t len;
 
-	node_now(node, &now);
-	assert_true(relay_next_item(node->relay, neighbour, PRECEDENCE_ROUTINE, &now, &ref));
+	/* Its author is told before the relay hears of the commit. */
+	UNTIL(has_next(node, neighbour, &now, &ref));
 	assert_int_equal(node_load_custody(node, &ref.id, &custody), CPD_OK);
 	assert_int_equal(relay_make_trailer(node->relay, &custody, &ref, neighbour, &now, &trailer), CPD_OK);
 	assert_int_equal(send_build_message(node, &ref.id, &trailer, node->item, &len), CPD_OK);
