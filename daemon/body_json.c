@@ -342,37 +342,29 @@ static json_t *message_to(const ProtobufCMessage *message)
 	return json;
 }
 
+/* Of bytes that were validated: that bounds what unpacking may ask. */
+static json_t *packed_to(const ProtobufCMessageDescriptor *descriptor, struct slice bytes)
+{
+	ProtobufCMessage *message = protobuf_c_message_unpack(descriptor, NULL, bytes.len, bytes.data);
+	json_t *json = message ? message_to(message) : NULL;
+
+	if (message)
+		protobuf_c_message_free_unpacked(message, NULL);
+	return json;
+}
+
 json_t *body_to_json(message_kind kind, struct slice body)
 {
 	const ProtobufCMessageDescriptor *descriptor = body_descriptor(kind);
-	ProtobufCMessage *message;
-	json_t *json;
 
-	/* body_validate bounds what unpacking may ask. */
-	if (!descriptor || body_validate(kind, body, false, NULL))
-		return NULL;
-	message = protobuf_c_message_unpack(descriptor, NULL, body.len, body.data);
-	if (!message)
-		return NULL;
-	json = message_to(message);
-	protobuf_c_message_free_unpacked(message, NULL);
-	return json;
+	return descriptor && !body_validate(kind, body, false, NULL) ? packed_to(descriptor, body) : NULL;
 }
 
 json_t *body_sealed_to_json(message_kind kind, uint32_t audience, struct slice content)
 {
 	const ProtobufCMessageDescriptor *descriptor = body_sealed_descriptor(kind, audience);
-	ProtobufCMessage *message;
-	json_t *json;
 
-	if (!descriptor || body_sealed_validate(kind, audience, content, false, NULL))
-		return NULL;
-	message = protobuf_c_message_unpack(descriptor, NULL, content.len, content.data);
-	if (!message)
-		return NULL;
-	json = message_to(message);
-	protobuf_c_message_free_unpacked(message, NULL);
-	return json;
+	return descriptor && !body_sealed_validate(kind, audience, content, false, NULL) ? packed_to(descriptor, content) : NULL;
 }
 
 void body_line(message_kind kind, struct slice body, char *out, size_t size)

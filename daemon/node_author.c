@@ -103,6 +103,11 @@ static enum cpd_error header_fill(struct node *node, const struct author_request
 		*why = own ? "this node's key is revoked; ask the region's administrator" : "this node's own certificate is not in the directory; import it";
 		return own ? CPD_ERR_REVOKED : CPD_ERR_UNKNOWN_SIGNER;
 	}
+	/* What it replaces would stop now, on the word of one, while this waits for two. */
+	if (kind->releases && request->supersedes.sequence) {
+		*why = "what waits for the signatures of persons cannot replace another message; send it without, and withdraw the old one when it is released";
+		return CPD_ERR_USAGE;
+	}
 	header->id = (struct message_id){ node->self, node->epoch, relay_next_sequence(node->relay) };
 	header->kind = request->kind;
 	header->precedence = request->has_precedence ? request->precedence : kind->precedence;

@@ -53,6 +53,7 @@ def two_people(checks, region, first, second):
     checks.check("a bulletin waits for two, and its author is told so", missing(desk, draft) == 2 and "waits here until 2 people have signed" in told.stderr, told)
     settle(region, desk)
     checks.check("and goes nowhere meanwhile", not nsp.has(draft))
+    checks.refused("one who drafts stops no older one", 400, None, lambda: desk.send("bulletin", [NSP], BULLETIN, supersedes=draft))
     checks.refused("nor when an operator lets it go", 409, None, lambda: desk.act(draft, "release"))
     wrong = first.sign(desk, draft, second.words)
     checks.check("another passphrase opens nothing", wrong.returncode == 1 and "passphrase" in wrong.stderr, wrong.stderr)
